@@ -1,0 +1,208 @@
+"""The counter for synchronous programs: a lock, a transport and the session.
+
+The rules are the session's and the script's; this file waits for Redis, one request at a time, and
+turns outcomes into results and exceptions.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterable, Sequence
+
+import redis
+
+from distkit import steps
+from distkit.errors import NotExecutedError
+from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
+from distkit.session import Abandoned, Outcome, Session
+from distkit.steps import CounterState, Step
+from distkit.transport import UNREACHABLE, Clock, transport_for
+
+CHUNK = 100
+"""The most keys that `clear` and `clear_on_instance` put into one request."""
+
+
+class StrictInstanceAwareCounter:
+    """A counter to which every instance contributes its own slice; the total is the live ones' sum.
+
+    An instance that has been silent for the threshold is presumed dead, and its slice goes at the
+    next call on that key. If it was only silent, its slices come back with its next call.
+
+    One object is one instance. It may be shared by threads; calls take turns.
+
+    Args:
+        client: a `redis.Redis` or `redis.RedisCluster` of any settings, or a fake of them. Its
+            retry policy is followed; a retry never counts twice (R11).
+        prefix: the namespace: 1 to 255 bytes in UTF-8 without `:`, `{` and `}` (R1).
+        dead_instance_threshold_ms: how long another instance may be silent, in ms (R5). Give all
+            instances of a prefix the same.
+        instance_id: this instance's name, 1 to 255 bytes without `:`; a UUID4 unless given. Never
+            give the id of another process that may still run.
+        clock_ms: for tests: returns the server's wall clock in ms. Without it, Redis's `TIME`.
+
+    Every operation may raise, besides what it names:
+        InvalidKeyError: the key is not 1 to 255 bytes without `:`, or no counter (R1).
+        NotExecutedError: Redis could not be reached; the call was not executed.
+        OutcomeUnknownError: the call was sent and no reply came; it was executed once or not (R12).
+
+    Raises:
+        InvalidKeyError: prefix or instance_id is not allowed.
+        TypeError: an argument of the wrong type.
+        ValueError: the threshold is not positive.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis | redis.RedisCluster,
+        prefix: str,
+        *,
+        dead_instance_threshold_ms: int = 30_000,
+        instance_id: str | None = None,
+        clock_ms: Clock | None = None,
+    ) -> None:
+        name = str(uuid.uuid4()) if instance_id is None else instance_id
+        threshold = checked_int(dead_instance_threshold_ms, "dead_instance_threshold_ms")
+        if not 1 <= threshold <= LIMIT:
+            raise ValueError(
+                f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
+            )
+        self._transport = transport_for(client, clock_ms)
+        self._client = client
+        self._space = Keyspace(prefix)
+        self._session = Session(self._space, checked_name(name, "instance_id"), threshold)
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<StrictInstanceAwareCounter {self._space.prefix!r} instance {self.instance_id!r}>"
+
+    @property
+    def instance_id(self) -> str:
+        """This instance's name."""
+        return self._session.instance_id
+
+    def inc(self, key: str, count: int = 1) -> CounterState:
+        """Add `count` to this instance's slice (R9).
+
+        Returns:
+            The total and this slice, after it.
+
+        Raises:
+            CounterOverflowError: the slice or the total would leave ±(2^53 - 1) (R2).
+            TypeError: count is not an int.
+        """
+        return self._one(steps.inc(key, count))
+
+    def dec(self, key: str, count: int = 1) -> CounterState:
+        """Take `count` from this instance's slice, which may become negative (R9). Else as `inc`."""
+        return self._one(steps.dec(key, count))
+
+    def get(self, key: str) -> CounterState:
+        """Read the total and this slice. It is a heartbeat, and removes the dead (R4, R8).
+
+        Raises:
+            CounterOverflowError: the live slices add up to more than 2^53 - 1 (R2).
+        """
+        return self._one(steps.get(key))
+
+    def set_on_instance(self, key: str, count: int) -> CounterState:
+        """Make `count` this instance's slice; the others keep theirs (R9). Else as `inc`."""
+        return self._one(steps.set_on_instance(key, count))
+
+    def set(self, key: str, count: int) -> CounterState:
+        """Make `count` the total: the epoch moves on, and this instance owns all of it (R9).
+
+        Returns:
+            `(count, count)`.
+
+        Raises:
+            CounterOverflowError: count is outside ±(2^53 - 1) (R2).
+            OutcomeUnknownError: also when the session was lost while this call was unanswered.
+            TypeError: count is not an int.
+        """
+        return self._one(steps.set(key, count))
+
+    def delete_on_instance(self, key: str) -> CounterState:
+        """Remove this instance's slice; the others keep theirs (R9).
+
+        Returns:
+            The new total, and what was removed.
+        """
+        return self._one(steps.delete_on_instance(key))
+
+    def delete(self, key: str) -> CounterState:
+        """Remove every instance's slice: the epoch moves on (R9).
+
+        Returns:
+            The total and this slice, as they were before.
+
+        Raises:
+            CounterOverflowError: the live slices add up to more than 2^53 - 1; `set` still works.
+            OutcomeUnknownError: also when the session was lost while this call was unanswered.
+        """
+        return self._one(steps.delete(key))
+
+    def heartbeat(self) -> None:
+        """Say that this instance is alive, and nothing else (R4).
+
+        If it had been presumed dead, all its slices are back when this returns (R10).
+        """
+        self._run(())
+
+    def clear_on_instance(self) -> None:
+        """Remove this instance's slices on every key. The others keep theirs.
+
+        Not atomic over keys: it takes a request for every 100 of them.
+        """
+        with self._lock:
+            mine = [key for key, memory in self._session.memory.items() if memory.count]
+        self._each(steps.set_on_instance(key, 0) for key in sorted(mine))
+
+    def clear(self) -> None:
+        """Delete every key of the prefix: their epochs move on.
+
+        Not atomic over keys: it takes a request for every 100 of them. A key that another instance
+        makes meanwhile may stay.
+        """
+        self._each(steps.set(key, 0) for key in sorted(self._known_keys()))
+
+    def _known_keys(self) -> set[str]:
+        try:
+            found = list(self._client.sscan_iter(self._space.keys, count=1000))
+        except UNREACHABLE as error:
+            raise NotExecutedError("no reply from Redis: nothing was deleted") from error
+        with self._lock:
+            remembered = set(self._session.memory)
+        return remembered.union(k.decode() if isinstance(k, bytes) else k for k in found)
+
+    def _each(self, every: Iterable[Step]) -> None:
+        todo = list(every)
+        for first in range(0, len(todo), CHUNK):
+            for outcome in self._run(todo[first : first + CHUNK]):
+                _unwrap(outcome)
+
+    def _one(self, step: Step) -> CounterState:
+        return _unwrap(self._run((step,))[0])
+
+    def _run(self, todo: Sequence[Step]) -> list[Outcome]:
+        """Drive the session: each request that it asks for is sent, and answered or abandoned."""
+        with self._lock:
+            run = self._session.run(todo)
+            try:
+                request = next(run)
+                while True:
+                    try:
+                        answer = self._transport.send(request)
+                    except Abandoned as end:
+                        request = run.throw(end)
+                    else:
+                        request = run.send(answer)
+            except StopIteration as done:
+                outcomes: list[Outcome] = done.value
+                return outcomes
+
+
+def _unwrap(outcome: Outcome) -> CounterState:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -1,0 +1,189 @@
+"""How a request gets to Redis and back: redis-py's connections, redis-py's retries, our bookkeeping.
+
+The one thing that this file adds to `client.execute_command` is to know whether a request had been
+sent before the reply that came: R12 depends on it. So it takes a connection from the client's own
+pool and runs the client's own retry policy around one transmission. The same bytes are sent again,
+which the session's numbers make safe (R11).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from importlib import resources
+from typing import Any, Protocol
+
+import redis
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from distkit.errors import InvalidKeyError
+from distkit.keys import checked_int
+from distkit.session import Abandoned, Answer, Request
+
+Clock = Callable[[], int]
+
+UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
+
+
+class Script:
+    """The Lua script: sent by its hash, and whole where the server does not know it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def run(self, execute: Callable[..., Any], request: Request, wall_ms: int | None) -> Any:
+        """Run it through `execute(command, ...)`. A server without the script executed nothing."""
+        rest = (len(request.keys), *request.keys, *request.args(wall_ms))
+        try:
+            return execute("EVALSHA", self.sha, *rest)
+        except NoScriptError:
+            return execute("EVAL", self.text, *rest)
+
+
+COUNTER = Script((resources.files("distkit") / "lua" / "counter.lua").read_text("utf-8"))
+
+
+class Transport(Protocol):
+    """Sends one request until it is answered or the client's retry policy gives up."""
+
+    def send(self, request: Request) -> Answer:
+        """Raises Abandoned without a reply, InvalidKeyError where the prefix is no prefix of ours."""
+        ...
+
+
+def transport_for(client: object, clock_ms: Clock | None, script: Script = COUNTER) -> Transport:
+    """The transport for a redis-py client; TypeError for anything else."""
+    wall = Wall(clock_ms)
+    if isinstance(client, redis.RedisCluster):
+        return ClusterTransport(client, wall, script)
+    if isinstance(client, redis.Redis) and not isinstance(client, Pipeline):
+        return PoolTransport(client, wall, script)
+    kind = f"{type(client).__module__}.{type(client).__qualname__}"
+    raise TypeError(f"client must be a redis.Redis or a redis.RedisCluster, not {kind}")
+
+
+class Wall:
+    """R3's wall clock: the server's own, or a test's."""
+
+    def __init__(self, clock_ms: Clock | None) -> None:
+        if clock_ms is not None and not callable(clock_ms):
+            raise TypeError(f"clock_ms must be callable, not {type(clock_ms).__name__}")
+        self._clock_ms = clock_ms
+
+    def read(self) -> int | None:
+        if self._clock_ms is None:
+            return None
+        return checked_int(self._clock_ms(), "clock_ms()")
+
+
+class Sending:
+    """One request's transmissions: whether an earlier one may have arrived."""
+
+    def __init__(self) -> None:
+        self.arrived = False
+        self.resent = False
+
+    def transmit(self) -> None:
+        self.resent = self.arrived
+        self.arrived = True
+
+
+class PoolTransport:
+    """For `redis.Redis`, alone, behind Sentinel, or a fake."""
+
+    def __init__(self, client: redis.Redis, wall: Wall, script: Script) -> None:
+        self._client = client
+        self._wall = wall
+        self._script = script
+
+    def send(self, request: Request) -> Answer:
+        pool: Any = self._client.connection_pool
+        try:
+            connection = pool.get_connection()
+        except UNREACHABLE as error:
+            raise Abandoned(arrived=False) from error
+        sending = Sending()
+        try:
+            reply = connection.retry.call_with_retry(
+                lambda: self._once(connection, request, sending),
+                lambda _: connection.disconnect(),
+            )
+        except UNREACHABLE as error:
+            raise Abandoned(sending.arrived) from error
+        except ResponseError as error:
+            raise explained(error, request) from error
+        except BaseException:
+            # A reply may still be on its way: it must not become the next request's.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+        return Answer(reply, sending.resent)
+
+    def _once(self, connection: Any, request: Request, sending: Sending) -> Any:
+        connection.connect()
+
+        def execute(*command: object) -> Any:
+            connection.send_command(*command)
+            return connection.read_response()
+
+        wall_ms = self._wall.read()
+        sending.transmit()
+        return self._script.run(execute, request, wall_ms)
+
+
+class ClusterTransport:
+    """For `redis.RedisCluster`: the prefix is one slot, so that its node runs the whole request.
+
+    With the target node named, redis-py follows redirections and leaves the retrying to us.
+    """
+
+    def __init__(self, client: redis.RedisCluster, wall: Wall, script: Script) -> None:
+        self._client = client
+        self._wall = wall
+        self._script = script
+
+    def send(self, request: Request) -> Answer:
+        client: Any = self._client
+        sending = Sending()
+        try:
+            reply = client.retry.call_with_retry(
+                lambda: self._once(request, sending), lambda _: self._rediscover()
+            )
+        except UNREACHABLE as error:
+            raise Abandoned(sending.arrived) from error
+        except ResponseError as error:
+            raise explained(error, request) from error
+        return Answer(reply, sending.resent)
+
+    def _once(self, request: Request, sending: Sending) -> Any:
+        client: Any = self._client
+        node = client.get_node_from_key(request.keys[0])
+
+        def execute(*command: object) -> Any:
+            return client.execute_command(*command, target_nodes=node)
+
+        wall_ms = self._wall.read()
+        sending.transmit()
+        return self._script.run(execute, request, wall_ms)
+
+    def _rediscover(self) -> None:
+        client: Any = self._client
+        with contextlib.suppress(Exception):  # the next attempt says what is wrong
+            client.nodes_manager.initialize()
+
+
+def explained(error: ResponseError, request: Request) -> Exception:
+    """A key of another type where the prefix keeps its own is bad input; the rest is redis-py's."""
+    if "WRONGTYPE" not in str(error):
+        return error
+    instances, keys = request.keys[:2]
+    return InvalidKeyError(
+        f"this prefix cannot be used: the Redis keys {instances!r} (a hash) and {keys!r} (a set) "
+        f"are its own, and one of them holds something else"
+    )

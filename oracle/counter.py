@@ -1,0 +1,180 @@
+"""The public counter API on the model: an application's unit tests need no Redis.
+
+`InMemoryServer` stands where the Redis client would stand. Counters that share one see each other;
+its clock stands still until a test moves it.
+
+    server = InMemoryServer()
+    counter = InMemoryCounter(server, "my_app")
+    server.advance(30_000)  # everybody else is now presumed dead
+
+The semantics are the model's, to the letter. The errors have the names of `distkit`'s and the same
+built-in bases (`ValueError`, `OverflowError`), for `oracle` never imports `distkit`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+from oracle import model
+
+
+class InvalidKeyError(ValueError):
+    """R1: a prefix, key or instance id that is not allowed."""
+
+
+class CounterOverflowError(OverflowError):
+    """R2: a count or a total would leave -(2^53 - 1)..2^53 - 1. Nothing changed."""
+
+
+class CounterState(NamedTuple):
+    """`(cumulative, instance_count)`, as every call returns it."""
+
+    cumulative: int
+    instance_count: int
+
+
+class InMemoryServer:
+    """What stands in for Redis: the state of every prefix, and a wall clock in ms."""
+
+    def __init__(self, wall_ms: int = 0) -> None:
+        self.wall_ms = wall_ms
+        self._prefixes: dict[str, model.Server] = {}
+
+    def advance(self, ms: int) -> None:
+        """Move the wall clock by `ms`; back when negative, which costs nobody anything (R3)."""
+        self.wall_ms += ms
+
+    def state(self, prefix: str) -> model.Server:
+        """The model's state of one prefix, to be read."""
+        return self._prefixes.get(prefix, model.Server())
+
+    def flush(self) -> None:
+        """Lose everything, as `FLUSHALL` does."""
+        self._prefixes.clear()
+
+    def serve(self, prefix: str, request: model.Open | model.Request) -> model.Reply:
+        self._prefixes[prefix], reply = model.serve(self.state(prefix), request, self.wall_ms)
+        return reply
+
+
+class InMemoryCounter:
+    """`distkit.StrictInstanceAwareCounter` without Redis.
+
+    Args:
+        server: the `InMemoryServer` that the counters of a test share.
+        prefix: the counters' namespace (R1).
+        dead_instance_threshold_ms: how long an instance may be silent, in ms (R5).
+        instance_id: this instance's name; a UUID4 unless given.
+
+    Raises:
+        InvalidKeyError: prefix or instance_id is not 1 to 255 bytes without `:`.
+        TypeError: the threshold is not an int.
+        ValueError: the threshold is not positive.
+    """
+
+    def __init__(
+        self,
+        server: InMemoryServer,
+        prefix: str,
+        *,
+        dead_instance_threshold_ms: int = 30_000,
+        instance_id: str | None = None,
+    ) -> None:
+        self._server = server
+        self._prefix = _checked_name(prefix, "prefix", forbidden=":{}")
+        name = str(uuid.uuid4()) if instance_id is None else instance_id
+        threshold = _checked_int(dead_instance_threshold_ms, "dead_instance_threshold_ms")
+        if not 1 <= threshold <= model.LIMIT:
+            raise ValueError(f"dead_instance_threshold_ms must be 1 or more, not {threshold}")
+        self._owner = model.Owner(_checked_name(name, "instance_id"), threshold)
+
+    @property
+    def instance_id(self) -> str:
+        return self._owner.instance
+
+    def inc(self, key: str, count: int = 1) -> CounterState:
+        """Add `count` to this instance's slice (R9)."""
+        return self._call(key, "inc", _checked_count(count))
+
+    def dec(self, key: str, count: int = 1) -> CounterState:
+        """Take `count` from this instance's slice (R9)."""
+        return self._call(key, "inc", -_checked_count(count))
+
+    def get(self, key: str) -> CounterState:
+        """Read; still a heartbeat (R4, R9)."""
+        return self._call(key, "get")
+
+    def set(self, key: str, count: int) -> CounterState:
+        """Make `count` the total, all of it this instance's; the epoch moves on (R9)."""
+        return self._call(key, "set", _checked_count(count))
+
+    def set_on_instance(self, key: str, count: int) -> CounterState:
+        """Make `count` this instance's slice; no epoch moves (R9)."""
+        return self._call(key, "set_on_instance", _checked_count(count))
+
+    def delete(self, key: str) -> CounterState:
+        """Remove every slice; the epoch moves on. Returns what was there before (R9)."""
+        return self._call(key, "delete")
+
+    def delete_on_instance(self, key: str) -> CounterState:
+        """Remove this instance's slice. Returns (new total, what was removed) (R9)."""
+        return self._call(key, "delete_on_instance")
+
+    def heartbeat(self) -> None:
+        """Keep an idle instance alive (R4)."""
+        self._run(())
+
+    def clear_on_instance(self) -> None:
+        """Remove this instance's slices on every key."""
+        mine = [key for key, memory in self._owner.memory.items() if memory.count]
+        self._run(tuple((key, model.Step("set_on_instance", 0)) for key in sorted(mine)))
+
+    def clear(self) -> None:
+        """Delete every key of the prefix; the epochs move on."""
+        keys = {*self._server.state(self._prefix).counters, *self._owner.memory}
+        self._run(tuple((key, model.Step("set", 0)) for key in sorted(keys)))
+
+    def _call(self, key: str, kind: str, count: int = 0) -> CounterState:
+        step = model.Step(kind, count)
+        (outcome,) = self._run(((_checked_name(key, "key"), step),))
+        if isinstance(outcome, str):
+            raise CounterOverflowError(
+                f"{kind} on {key!r}: a count or the total would leave ±{model.LIMIT}"
+            )
+        return CounterState(*outcome)
+
+    def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
+        owner = model.begin(self._owner, steps)
+        while owner.call is not None and not owner.call.done:
+            owner = model.speak(owner)
+            assert owner.sent is not None
+            reply = self._server.serve(self._prefix, owner.sent)
+            owner = model.hear(owner, reply, resent=False)
+        self._owner, outcomes = model.finish(owner)
+        return outcomes
+
+
+def _checked_name(name: object, what: str, forbidden: str = ":") -> str:
+    if not isinstance(name, str):
+        raise InvalidKeyError(f"a {what} must be a str, not {type(name).__name__}")
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if not 1 <= size <= 255:
+        raise InvalidKeyError(f"a {what} has 1 to 255 bytes in UTF-8, not {size}")
+    found = sorted(set(forbidden) & set(name))
+    if found:
+        raise InvalidKeyError(f"a {what} must not contain {' '.join(found)}: {name!r}")
+    return name
+
+
+def _checked_int(count: object, what: str) -> int:
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"{what} must be an int, not {type(count).__name__}")
+    return count
+
+
+def _checked_count(count: object) -> int:
+    number = _checked_int(count, "count")
+    if abs(number) > model.LIMIT:
+        raise CounterOverflowError(f"count must lie within ±{model.LIMIT}, not {number}")
+    return number

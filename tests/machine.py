@@ -1,0 +1,185 @@
+"""The stateful suite: Hypothesis drives production and oracle through the same history.
+
+1 to 5 instances, several keys, every operation, counts at the edges of the range, clock jumps to the
+millisecond around the threshold, silent deaths, returns and new instances, and every fault of
+`world.Fate`, lost data and rollbacks. `World` compares after each step; there is nothing to assert
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import hypothesis.strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from distkit.transport import COUNTER, Script
+from oracle import model
+from tests.world import COUNTED, Backend, Fate, World
+
+KEYS = ("k", "другой", "a b")
+MOST_INSTANCES = 5
+HOUR = 3_600_000
+
+_some = st.integers(-20, 20)
+_edges = st.sampled_from([model.LIMIT, model.LIMIT - 1, model.LIMIT // 2 + 1])
+counts = st.one_of(_some, _some, _some, _edges, _edges.map(lambda n: -n))
+keys = st.sampled_from([KEYS[0], *KEYS])  # the first one twice: things happen where others were
+steps = st.one_of(
+    st.just(model.Step("get")),
+    st.builds(model.Step, st.sampled_from(["inc", "set_on_instance", "set"]), counts),
+    st.sampled_from([model.Step("delete"), model.Step("delete_on_instance")]),
+)
+kinds = st.sampled_from(
+    ["inc", "inc", "dec", "get", "get", "set", "set_on_instance", "delete", "delete_on_instance"]
+)
+fates = st.one_of(
+    st.just(()),
+    st.just(()),
+    st.lists(st.sampled_from(Fate), max_size=4).map(tuple),
+)
+
+
+class CounterMachine(RuleBasedStateMachine):
+    """Subclassed by `machine_on` with a backend."""
+
+    backend: Callable[[], Backend]
+    script: Script
+    faults: bool
+    world: World
+
+    @initialize(
+        threshold=st.sampled_from([30_000, 30_000, 1_000, 3, 1]), instances=st.integers(1, 3)
+    )
+    def begin(self, threshold: int, instances: int) -> None:
+        self.world = World(type(self).backend(), threshold, self.script)
+        for _ in range(instances):
+            self.world.join()
+
+    def _who(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.world.instances)), label="who")
+
+    def _met(self, fates: Sequence[Fate]) -> Sequence[Fate]:
+        return fates if self.faults else ()
+
+    @rule(data=st.data(), key=keys, kind=kinds, count=counts, fates=fates)
+    def call(
+        self, data: st.DataObject, key: str, kind: str, count: int, fates: Sequence[Fate]
+    ) -> None:
+        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0, self._met(fates))
+
+    @rule(data=st.data(), key=keys, kind=st.sampled_from(["inc", "get"]), count=_some)
+    def plain_call(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
+        """The ordinary, more often, so that what went wrong has somebody to see it."""
+        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+
+    @rule(
+        data=st.data(),
+        todo=st.lists(st.tuples(keys, steps), min_size=1, max_size=6),
+        fates=fates,
+    )
+    def call_many(
+        self, data: st.DataObject, todo: list[tuple[str, model.Step]], fates: Sequence[Fate]
+    ) -> None:
+        self.world.call_many(self._who(data), todo, self._met(fates))
+
+    @rule(data=st.data(), fates=fates)
+    def heartbeat(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
+        self.world.heartbeat(self._who(data), self._met(fates))
+
+    @rule(data=st.data(), everybody=st.booleans())
+    def clear(self, data: st.DataObject, everybody: bool) -> None:
+        who = self._who(data)
+        if everybody:
+            self.world.clear(who)
+        else:
+            self.world.clear_on_instance(who)
+
+    @rule(
+        data=st.data(),
+        off=st.sampled_from([0, 0, 0, -1, 1]),
+        how=st.sampled_from(["threshold", "half", "half", "ms", "hours", "back"]),
+    )
+    def clock(self, data: st.DataObject, off: int, how: str) -> None:
+        d = self.world.threshold
+        far = {"threshold": d, "half": d // 2, "ms": 2, "hours": 5 * HOUR, "back": -HOUR}
+        self.world.advance(far[how] + off)
+
+    @precondition(lambda self: len(self.world.instances) < MOST_INSTANCES)
+    @rule()
+    def join(self) -> None:
+        self.world.join()
+
+    @precondition(lambda self: len(self.world.instances) > 1)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        self.world.die(self._who(data))
+
+    @precondition(lambda self: self.world.copies)
+    @rule(data=st.data())
+    def late_copy(self, data: st.DataObject) -> None:
+        last = len(self.world.copies) - 1
+        self.world.deliver_copy(data.draw(st.integers(0, last), label="copy"))
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, kind=kinds, count=_some)
+    def call_without_server(
+        self, data: st.DataObject, key: str, kind: str, count: int
+    ) -> None:
+        self.world.server_down()
+        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+        self.world.server_up()
+
+    @rule()
+    def flush_scripts(self) -> None:
+        self.world.flush_scripts()
+
+    @precondition(lambda self: self.faults)
+    @rule()
+    def flush(self) -> None:
+        self.world.flush()
+
+    @precondition(lambda self: self.faults)
+    @rule()
+    def snapshot(self) -> None:
+        self.world.snapshot()
+
+    @precondition(lambda self: self.world.snapshots)
+    @rule(data=st.data())
+    def roll_back(self, data: st.DataObject) -> None:
+        last = len(self.world.snapshots) - 1
+        self.world.roll_back(data.draw(st.integers(0, last), label="snapshot"))
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, kind=kinds, count=_some)
+    def fail_over(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
+        """Answered calls are lost; a copy of the last one arrives at what is left of them."""
+        world, owner = self.world, self._who(data)
+        world.snapshot()
+        world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+        world.call(owner, key, "inc", 1, (Fate.COPIED,))
+        world.roll_back(-1)
+        world.deliver_copy(-1)
+        world.call(owner, key, "get")
+
+    @invariant()
+    def stored_as_in_the_oracle(self) -> None:
+        if hasattr(self, "world"):
+            self.world.check_state()
+
+
+def machine_on(
+    backend: Callable[[], Backend], script: Script = COUNTER, *, faults: bool = True
+) -> type[CounterMachine]:
+    """The state machine on one Redis, with production's script or a planted defect.
+
+    Without faults, R13's formula is compared to the end.
+    """
+    content = {"backend": staticmethod(backend), "script": script, "faults": faults}
+    return type("CounterMachine", (CounterMachine,), content)

@@ -1,0 +1,428 @@
+"""A world for production and oracle together: many instances, one Redis, a clock, and faults.
+
+Whatever happens here happens to both. Production's requests go through redis-py's own connections
+and retries, into which the faults are built; the oracle's go to its state machine with the same
+faults in the same places. After every step these are equal: each request as it was sent, each reply
+of the script, each outcome of a call, and all that is stored. While nothing has failed yet, R13's
+formula must give the same results too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+import fakeredis
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from distkit import DistkitError, StrictInstanceAwareCounter
+from distkit.steps import DELETE, GET, INC, SET, SET_ON_INSTANCE, CounterState
+from distkit.steps import Step as ProductionStep
+from distkit.transport import COUNTER, Script, transport_for
+from oracle import model
+from oracle.invariants import Meaning
+from tests import wire
+
+PREFIX = "world"
+RETRIES = 2
+"""How often redis-py sends a request again before the call gives up."""
+
+OPS = {
+    "get": GET,
+    "inc": INC,
+    "set_on_instance": SET_ON_INSTANCE,
+    "delete_on_instance": SET_ON_INSTANCE,
+    "set": SET,
+    "delete": DELETE,
+}
+
+
+COUNTED = frozenset({"inc", "dec", "set", "set_on_instance"})
+"""The operations that take a count."""
+
+
+class Fate(Enum):
+    """What becomes of one transmission."""
+
+    DELIVERED = "delivered"
+    REQUEST_LOST = "lost before it ran"
+    REPLY_LOST = "reply lost after it ran"
+    TWICE = "ran twice in a row"
+    DELAYED = "held up: lost now, delivered later"
+    COPIED = "delivered, and a copy arrives later"
+    COPIED_REPLY_LOST = "ran, reply lost, and a copy arrives later"
+
+    @property
+    def runs(self) -> int:
+        if self in (Fate.REQUEST_LOST, Fate.DELAYED):
+            return 0
+        return 2 if self is Fate.TWICE else 1
+
+    @property
+    def answers(self) -> bool:
+        return self in (Fate.DELIVERED, Fate.TWICE, Fate.COPIED)
+
+    @property
+    def leaves_a_copy(self) -> bool:
+        return self in (Fate.DELAYED, Fate.COPIED, Fate.COPIED_REPLY_LOST)
+
+
+class Network:
+    """Decides the fate of each transmission, in order, and writes down what happens."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.down = False
+        self.copies: list[tuple[Any, ...]] = []
+        self.begin(())
+
+    def begin(self, fates: Iterable[Fate]) -> None:
+        self.fates = deque(fates)
+        self.log: list[object] = []
+
+    def transmit(self, command: tuple[Any, ...]) -> Fate:
+        return self.fates.popleft() if self.fates else Fate.DELIVERED
+
+    def note(self, command: tuple[Any, ...], fate: Fate, replies: list[Any]) -> None:
+        words = command[wire.FIRST_ARG :]
+        self.log += [tuple(str(word) for word in words), *replies]
+        if fate.leaves_a_copy:
+            self.copies.append(command)
+
+
+class FaultyConnection:
+    """Mixed into a redis-py connection class: script calls meet their fate, the rest gets through."""
+
+    network: Network
+
+    def connect(self) -> None:
+        if self.network.down:
+            raise RedisConnectionError("connection refused")
+        super().connect()  # type: ignore[misc]
+
+    def send_command(self, *command: Any, **options: Any) -> None:
+        self.script_call = command if command[0] in ("EVALSHA", "EVAL") else None
+        if self.script_call is None:
+            super().send_command(*command, **options)  # type: ignore[misc]
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        if self.script_call is None:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        command, self.script_call = self.script_call, None
+        fate = self.network.transmit(command)
+        replies: list[Any] = []
+        try:
+            for _ in range(fate.runs):
+                super().send_command(*command)  # type: ignore[misc]
+                replies.append(super().read_response(*args, **options))  # type: ignore[misc]
+        except NoScriptError:
+            self.network.fates.appendleft(fate)  # nothing ran: the whole script is sent next
+            raise
+        self.network.note(command, fate, replies)
+        if not fate.answers:
+            raise RedisConnectionError(fate.value)
+        return replies[0]
+
+
+class Backend:
+    """A Redis for worlds to live in, one after the other."""
+
+    def __init__(self, name: str, connection_class: type, **connection_options: Any) -> None:
+        network = self.network = Network()
+        faulty = type("Faulty", (FaultyConnection, connection_class), {"network": network})
+        self.name = name
+        options = {**connection_options, "retry": Retry(NoBackoff(), RETRIES)}
+        self.client = redis.Redis(
+            connection_pool=redis.ConnectionPool(connection_class=faulty, **options)
+        )
+        self.admin = redis.Redis(
+            connection_pool=redis.ConnectionPool(
+                connection_class=connection_class, **connection_options
+            )
+        )
+
+    def reset(self) -> None:
+        self.network.reset()
+        self.admin.flushall()
+
+
+def fake_backend() -> Backend:
+    return Backend("fakeredis", fakeredis.FakeRedisConnection, server=fakeredis.FakeServer())
+
+
+class Instance(NamedTuple):
+    """One instance, twice."""
+
+    counter: StrictInstanceAwareCounter
+    owner: model.Owner
+
+
+class World:
+    """The state of affairs, and all that can happen to it."""
+
+    def __init__(self, backend: Backend, threshold: int, script: Script = COUNTER) -> None:
+        backend.reset()
+        self.backend = backend
+        self.network = backend.network
+        self.script = script
+        self.threshold = threshold
+        self.wall = 1_000_000
+        self.server = model.Server()
+        self.instances: dict[str, Instance] = {}
+        self.copies: list[model.Open | model.Request] = []
+        self.snapshots: list[tuple[dict[str, Any], model.Server]] = []
+        self.meaning: Meaning | None = Meaning()  # R13, until something has failed
+        self.born = 0
+
+    # --- Instances -------------------------------------------------------------------------------
+
+    def join(self) -> str:
+        """A new instance, which knows nothing."""
+        self.born += 1
+        name = f"i{self.born}"
+        counter = StrictInstanceAwareCounter(
+            self.backend.client,
+            PREFIX,
+            dead_instance_threshold_ms=self.threshold,
+            instance_id=name,
+            clock_ms=lambda: self.wall,
+        )
+        if self.script is not COUNTER:
+            counter._transport = transport_for(
+                self.backend.client, lambda: self.wall, self.script
+            )
+        self.instances[name] = Instance(counter, model.Owner(name, self.threshold))
+        return name
+
+    def die(self, name: str) -> None:
+        """The process is gone; nobody is told."""
+        del self.instances[name]
+
+    # --- Calls -----------------------------------------------------------------------------------
+
+    def call(
+        self, name: str, key: str, kind: str, count: int = 0, fates: Sequence[Fate] = ()
+    ) -> object:
+        """One public operation. Returns its result, or the name of its error."""
+        counter = self.instances[name].counter
+        args: tuple[Any, ...] = (key, count) if kind in COUNTED else (key,)
+        step = model.Step("inc", -count) if kind == "dec" else model.Step(kind, *args[1:])
+        self._begin(fates)
+        try:
+            mine: object = getattr(counter, kind)(*args)
+        except DistkitError as error:
+            mine = type(error).__name__
+        (right,) = self._check_call(name, ((key, step),), fates)
+        assert mine == right, f"{name}.{kind}{args}: {mine}, not {right}"
+        return mine
+
+    def call_many(
+        self, name: str, steps: Sequence[tuple[str, model.Step]], fates: Sequence[Fate] = ()
+    ) -> list[object]:
+        """Several steps in one request."""
+        counter = self.instances[name].counter
+        self._begin(fates)
+        mine = [_plain(outcome) for outcome in counter._run([_production(*s) for s in steps])]
+        right = self._check_call(name, tuple(steps), fates)
+        assert mine == list(right), f"{name}: {steps}: {mine}, not {right}"
+        return mine
+
+    def heartbeat(self, name: str, fates: Sequence[Fate] = ()) -> str:
+        """Returns the name of the error, or nothing."""
+        self._begin(fates)
+        mine = ""
+        try:
+            self.instances[name].counter.heartbeat()
+        except DistkitError as error:
+            mine = type(error).__name__
+        _, right = self._oracle_call(name, (), fates)
+        if self.meaning:
+            self.meaning = self.meaning._replace(heard=self.meaning.heard.put(name, self.now))
+        self._compare()
+        assert mine == right, f"{name}.heartbeat(): {mine}, not {right}"
+        return mine
+
+    def clear(self, name: str) -> None:
+        known = {key for key in wire.Stored(self.backend.admin, PREFIX).keys}
+        known.update(self.instances[name].owner.memory)
+        self._begin(())
+        self.instances[name].counter.clear()
+        steps = tuple((key, model.Step("set", 0)) for key in sorted(known))
+        if steps:
+            self._check_call(name, steps, ())
+
+    def clear_on_instance(self, name: str) -> None:
+        owner = self.instances[name].owner
+        mine = sorted(key for key, memory in owner.memory.items() if memory.count)
+        self._begin(())
+        self.instances[name].counter.clear_on_instance()
+        if mine:
+            self._check_call(
+                name, tuple((key, model.Step("set_on_instance", 0)) for key in mine), ()
+            )
+
+    def _begin(self, fates: Sequence[Fate]) -> None:
+        if any(fate is not Fate.DELIVERED for fate in fates) or self.network.down:
+            self._distrust()
+        self.network.begin(fates)
+        self.log: list[object] = []
+
+    def _check_call(
+        self, name: str, steps: tuple[tuple[str, model.Step], ...], fates: Sequence[Fate]
+    ) -> tuple[object, ...]:
+        """Make the oracle's call, compare all that can be seen, and return its outcomes."""
+        outcomes, _ = self._oracle_call(name, steps, fates)
+        self._compare()
+        if self.meaning is not None:
+            meant = tuple(self._meant(name, key, step) for key, step in steps)
+            assert outcomes == meant, f"R13: {steps} by {name}: {outcomes}, not {meant}"
+        return outcomes
+
+    def _oracle_call(
+        self, name: str, steps: tuple[tuple[str, model.Step], ...], fates: Sequence[Fate]
+    ) -> tuple[tuple[object, ...], str]:
+        owner = model.begin(self.instances[name].owner, steps)
+        left = deque(fates)
+        while owner.call is not None and not owner.call.done:
+            owner = self._oracle_send(model.speak(owner), left)
+        failure = owner.call.failure if owner.call else ""
+        owner, outcomes = model.finish(owner)
+        self.instances[name] = self.instances[name]._replace(owner=owner)
+        return outcomes, failure
+
+    def _oracle_send(self, owner: model.Owner, fates: deque[Fate]) -> model.Owner:
+        assert owner.sent is not None
+        if self.network.down:
+            return model.give_up(owner, arrived=False)
+        for attempt in range(1 + RETRIES):
+            fate = fates.popleft() if fates else Fate.DELIVERED
+            self.log.append(wire.request(owner.sent, PREFIX, self.wall))
+            replies = [self._serve(owner.sent) for _ in range(fate.runs)]
+            self.log += [wire.reply(reply) for reply in replies]
+            if fate.leaves_a_copy:
+                self.copies.append(owner.sent)
+            if fate.answers:
+                return model.hear(owner, replies[0], resent=attempt > 0)
+        return model.give_up(owner, arrived=True)
+
+    def _serve(self, request: model.Open | model.Request) -> model.Reply:
+        self.server, reply = model.serve(self.server, request, self.wall)
+        return reply
+
+    def _meant(self, name: str, key: str, step: model.Step) -> object:
+        assert self.meaning is not None
+        self.meaning, result = self.meaning.call(name, key, step, self.now, self.threshold)
+        return model.REFUSED if result is None else result
+
+    def _distrust(self) -> None:
+        self.meaning = None
+
+    @property
+    def now(self) -> int:
+        assert self.server.clock is not None
+        return self.server.clock
+
+    # --- Time, faults ----------------------------------------------------------------------------
+
+    def advance(self, ms: int) -> None:
+        self.wall += ms
+
+    def server_down(self) -> None:
+        """Until `server_up`, nobody gets a connection."""
+        self.backend.client.connection_pool.disconnect()
+        self.network.down = True
+
+    def server_up(self) -> None:
+        self.network.down = False
+
+    def deliver_copy(self, which: int) -> None:
+        """A copy that was under way arrives now; its reply goes nowhere."""
+        self._distrust()
+        copy = self.copies.pop(which)
+        command = wire.with_wall(self.network.copies.pop(which), self.wall)
+        try:
+            mine = self.backend.admin.execute_command(*command)
+        except NoScriptError:
+            mine = self.backend.admin.execute_command("EVAL", self.script.text, *command[2:])
+        right = wire.reply(self._serve(copy))
+        assert mine == right, f"late {copy}: {mine}, not {right}"
+        self.check_state()
+
+    def flush(self) -> None:
+        """FLUSHALL, by somebody else."""
+        self._distrust()
+        self.backend.admin.flushall()
+        self.server = model.Server()
+
+    def flush_scripts(self) -> None:
+        self.backend.admin.script_flush()
+
+    def snapshot(self) -> None:
+        admin, content = self.backend.admin, {}
+        for name in admin.keys("*"):
+            kind = admin.type(name)
+            content[name] = admin.hgetall(name) if kind == b"hash" else admin.smembers(name)
+        self.snapshots.append((content, self.server))
+
+    def roll_back(self, which: int) -> None:
+        """A failover to a replica that had not seen the latest writes."""
+        self._distrust()
+        content, self.server = self.snapshots[which]
+        admin = self.backend.admin
+        admin.flushall()
+        for name, value in content.items():
+            if isinstance(value, dict):
+                admin.hset(name, mapping=value)
+            else:
+                admin.sadd(name, *value)
+        self.check_state()
+
+    # --- Comparison ------------------------------------------------------------------------------
+
+    def _compare(self) -> None:
+        assert self.network.log == self.log, _first_difference(self.network.log, self.log)
+        assert len(self.network.copies) == len(self.copies)
+        self.check_state()
+
+    def check_state(self) -> None:
+        """Redis holds what the oracle holds, and what only Redis keeps is true."""
+        stored = wire.Stored(self.backend.admin, PREFIX)
+        server = self.server
+        assert (stored.clock, stored.wall) == (server.clock or 0, server.wall)
+        assert stored.opened == server.opened
+        assert stored.sessions == server.sessions
+        right = {k: c for k, c in server.counters.items() if c != model.Counter()}
+        mine = {k: c for k, c in stored.counters.items() if c != model.Counter()}
+        assert mine == right
+        assert stored.keys == set(stored.counters), "the set of keys names every counter"
+        for key, counter in stored.counters.items():
+            assert stored.totals[key] == counter.total, f"R7: total of {key!r}"
+            beats = [
+                server.sessions[name].heartbeat
+                for name in counter.slices
+                if name in server.sessions
+            ]
+            assert not beats or stored.oldest[key] <= min(beats), f"oldest heartbeat of {key!r}"
+
+
+def _production(key: str, step: model.Step) -> ProductionStep:
+    return ProductionStep(key, OPS[step.kind], step.count, step.kind == "delete_on_instance")
+
+
+def _plain(outcome: CounterState | Exception) -> object:
+    return type(outcome).__name__ if isinstance(outcome, Exception) else outcome
+
+
+def _first_difference(mine: list[object], right: list[object]) -> str:
+    for i, (a, b) in enumerate(zip(mine, right, strict=False)):
+        if a != b:
+            return f"message {i}: production {a}, oracle {b}"
+    return f"production {len(mine)} messages, oracle {len(right)}: {mine[len(right):]} / {right[len(mine):]}"
