@@ -94,7 +94,7 @@ class StrictInstanceAwareCounter:
         return self._one(steps.inc(key, count))
 
     def dec(self, key: str, count: int = 1) -> CounterState:
-        """Take `count` from this instance's slice, which may become negative (R9). Else as `inc`."""
+        """Take `count` from this instance's slice; it may go below 0 (R9). Otherwise as `inc`."""
         return self._one(steps.dec(key, count))
 
     def get(self, key: str) -> CounterState:
@@ -155,7 +155,7 @@ class StrictInstanceAwareCounter:
         Not atomic over keys: it takes a request for every 100 of them.
         """
         with self._lock:
-            mine = [key for key, memory in self._session.memory.items() if memory.count]
+            mine = [key for key, memory in self._session.memory.items() if memory.value]
         self._each(steps.set_on_instance(key, 0) for key in sorted(mine))
 
     def clear(self) -> None:
@@ -164,16 +164,16 @@ class StrictInstanceAwareCounter:
         Not atomic over keys: it takes a request for every 100 of them. A key that another instance
         makes meanwhile may stay.
         """
-        self._each(steps.set(key, 0) for key in sorted(self._known_keys()))
+        self._each(steps.set(key, 0) for key in self._known_keys())
 
-    def _known_keys(self) -> set[str]:
+    def _known_keys(self) -> list[str]:
         try:
             found = list(self._client.sscan_iter(self._space.keys, count=1000))
         except UNREACHABLE as error:
             raise NotExecutedError("no reply from Redis: nothing was deleted") from error
         with self._lock:
             remembered = set(self._session.memory)
-        return remembered.union(k.decode() if isinstance(k, bytes) else k for k in found)
+        return sorted(remembered.union(k.decode() if isinstance(k, bytes) else k for k in found))
 
     def _each(self, every: Iterable[Step]) -> None:
         todo = list(every)

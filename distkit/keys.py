@@ -1,8 +1,8 @@
 """Names: which are allowed (R1), which numbers are (R2), and the Redis keys that they become.
 
 A name holds no colon, so that the parts of a Redis key cannot run into each other and a hash can
-reserve the field `:` for its own head. A prefix holds no brace either: it is the cluster's hash tag,
-which puts all that belongs to it into one slot.
+reserve the field `:` for its own head. A prefix holds no brace either: it is the cluster's hash
+tag, which puts all that belongs to it into one slot.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The instance's side of the protocol, without I/O: calls in, requests out, replies in, results out.
+"""An instance's side of the protocol, without I/O: calls in, requests out, results back.
 
 `Session.run` is a generator. It yields a `Request`, to be sent as often as it takes; it is sent the
 `Answer`, or thrown the exception that ended the sending; it returns an outcome for each step. The
@@ -44,7 +44,7 @@ class Memory(NamedTuple):
     """A slice as its owner knows it, as of the owner's own request `seq` (R10)."""
 
     epoch: int
-    count: int
+    value: int
     seq: int
 
 
@@ -67,7 +67,7 @@ class Answer(NamedTuple):
     resent: bool
 
 
-class Abandoned(Exception):  # noqa: N818 - it ends a sending; the caller sees another error
+class Abandoned(Exception):
     """Thrown into `run`: no reply can be had. `arrived` says that a copy may have been executed."""
 
     def __init__(self, arrived: bool) -> None:
@@ -197,7 +197,8 @@ class Session:
 
     def _ask(self, call: _Call, number: int | None = None) -> Request:
         """The request that carries the call's steps, with what is remembered of each counter."""
-        keys, parts = [], []
+        keys: list[str] = []
+        parts: list[str | int] = []
         for key, steps in call.by_key.items():
             spelt = "".join([spell(step) for _, step in steps])
             epoch, count, seq = self.memory.get(key) or (0, 0, 0)
@@ -234,8 +235,8 @@ class Session:
                     call.outcomes[place] = _overflow(step)
                 else:
                     state, call.outcomes[place] = done
-            if state.epoch or state.count or key in self.memory:
-                self.memory[key] = Memory(state.epoch, state.count, self._seq)
+            if state.epoch or state.own or key in self.memory:
+                self.memory[key] = Memory(state.epoch, state.own, self._seq)
 
     def _refuse(self, call: _Call, key: str, steps: Iterable[tuple[int, Step]]) -> None:
         name = self.space.counter(key)

@@ -1,7 +1,7 @@
 """What a call does to one counter: the operations, and the one function that says what they mean.
 
-The script runs the same transition on the same state (`run_steps` in `lua/counter.lua`); that is how
-a reply can be the state before the steps, and how many steps can share a request.
+The script runs the same transition on the same state (`run_steps` in `lua/counter.lua`): so a reply
+can be the state before the steps, and many steps can share a request.
 
 The functions at the end turn a call's arguments into a step. They are all of the validation there
 is, for the sync counter and the asyncio one alike: bad input is refused here, before anything is
@@ -42,13 +42,13 @@ class Step(NamedTuple):
 
     key: str
     op: str
-    count: int = 0
+    n: int = 0
     removed: bool = False
 
 
 def spell(step: Step) -> str:
     """The step as the script reads it; PROTOCOL.md, "Steps"."""
-    return "" if step.op == GET else f"{step.op}{step.count}"
+    return "" if step.op == GET else f"{step.op}{step.n}"
 
 
 class State(NamedTuple):
@@ -56,7 +56,7 @@ class State(NamedTuple):
 
     total: int
     epoch: int
-    count: int
+    own: int
 
 
 def transition(before: State, step: Step) -> tuple[State, CounterState] | None:
@@ -68,17 +68,17 @@ def transition(before: State, step: Step) -> tuple[State, CounterState] | None:
     if step.op == GET:
         after, result = before, CounterState(total, count)
     elif step.op == INC:
-        after = State(total + step.count, epoch, count + step.count)
-        result = CounterState(after.total, after.count)
+        after = State(total + step.n, epoch, count + step.n)
+        result = CounterState(after.total, after.own)
     elif step.op == SET_ON_INSTANCE:
-        after = State(total - count + step.count, epoch, step.count)
-        result = CounterState(after.total, count if step.removed else step.count)
+        after = State(total - count + step.n, epoch, step.n)
+        result = CounterState(after.total, count if step.removed else step.n)
     elif step.op == SET:
-        after = State(step.count, epoch + 1, step.count)
-        result = CounterState(step.count, step.count)
+        after = State(step.n, epoch + 1, step.n)
+        result = CounterState(step.n, step.n)
     else:
         after, result = State(0, epoch + 1, 0), CounterState(total, count)
-    fits = -LIMIT <= after.total <= LIMIT and -LIMIT <= after.count <= LIMIT
+    fits = -LIMIT <= after.total <= LIMIT and -LIMIT <= after.own <= LIMIT
     return (after, result) if fits and -LIMIT <= result.cumulative <= LIMIT else None
 
 
@@ -102,7 +102,7 @@ def delete_on_instance(key: object) -> Step:
     return Step(_key(key), SET_ON_INSTANCE, 0, removed=True)
 
 
-def set(key: object, count: object) -> Step:  # noqa: A001 - the operation's name
+def set(key: object, count: object) -> Step:
     return Step(_key(key), SET, checked_count(count))
 
 

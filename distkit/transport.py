@@ -1,4 +1,4 @@
-"""How a request gets to Redis and back: redis-py's connections, redis-py's retries, our bookkeeping.
+"""How a request gets to Redis and back: redis-py's connections and retries, our bookkeeping.
 
 The one thing that this file adds to `client.execute_command` is to know whether a request had been
 sent before the reply that came: R12 depends on it. So it takes a connection from the client's own
@@ -52,7 +52,7 @@ class Transport(Protocol):
     """Sends one request until it is answered or the client's retry policy gives up."""
 
     def send(self, request: Request) -> Answer:
-        """Raises Abandoned without a reply, InvalidKeyError where the prefix is no prefix of ours."""
+        """Raises Abandoned without a reply, InvalidKeyError if the prefix is in other use."""
         ...
 
 

@@ -127,7 +127,7 @@ class InMemoryCounter:
 
     def clear_on_instance(self) -> None:
         """Remove this instance's slices on every key."""
-        mine = [key for key, memory in self._owner.memory.items() if memory.count]
+        mine = [key for key, memory in self._owner.memory.items() if memory.value]
         self._run(tuple((key, model.Step("set_on_instance", 0)) for key in sorted(mine)))
 
     def clear(self) -> None:

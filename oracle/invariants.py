@@ -13,9 +13,9 @@ from oracle.model import Map, Result, Step, View, step_result
 class Meaning(NamedTuple):
     """R13: without faults every reply is a pure function of the calls so far.
 
-    The total that instance I sees on key K at time T is the sum of the current-epoch counts of I and
-    of every J with T - heartbeat(J) < D, where a slice is what its owner last made it. No sessions,
-    no messages, no removal: laziness shows nowhere.
+    The total that instance I sees on key K at time T is the sum of the current-epoch counts of I
+    and of every J with T - heartbeat(J) < D, where a slice is what its owner last made it. No
+    sessions, no messages, no removal: laziness shows nowhere.
     """
 
     heard: Map[str, int] = Map()
@@ -46,5 +46,5 @@ class Meaning(NamedTuple):
         after, result = step_result(view, step)
         if after == view:
             return self._replace(heard=heard), result
-        slices = self.slices.put((key, instance), (after.count, after.epoch))
+        slices = self.slices.put((key, instance), (after.own, after.epoch))
         return Meaning(heard, self.epochs.put(key, after.epoch), slices), result

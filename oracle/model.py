@@ -46,8 +46,8 @@ class Map(dict[K, V]):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("a Map does not change; use put or without")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    update = pop = popitem = clear = setdefault = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    update = pop = popitem = clear = setdefault = _refuse
 
 
 # --- Steps: what a call does to one counter ------------------------------------------------------
@@ -57,7 +57,7 @@ class Step(NamedTuple):
     """One operation on one counter. `kind` is a key of `_STEPS`."""
 
     kind: str
-    count: int = 0
+    n: int = 0
 
 
 class View(NamedTuple):
@@ -65,7 +65,7 @@ class View(NamedTuple):
 
     total: int = 0
     epoch: int = 0
-    count: int = 0
+    own: int = 0
 
 
 class Result(NamedTuple):
@@ -76,22 +76,22 @@ class Result(NamedTuple):
 
 
 def _get(view: View, _: int) -> tuple[View, Result]:
-    return view, Result(view.total, view.count)
+    return view, Result(view.total, view.own)
 
 
 def _inc(view: View, n: int) -> tuple[View, Result]:
-    after = View(view.total + n, view.epoch, view.count + n)
-    return after, Result(after.total, after.count)
+    after = View(view.total + n, view.epoch, view.own + n)
+    return after, Result(after.total, after.own)
 
 
 def _set_on_instance(view: View, n: int) -> tuple[View, Result]:
-    after = View(view.total - view.count + n, view.epoch, n)
+    after = View(view.total - view.own + n, view.epoch, n)
     return after, Result(after.total, n)
 
 
 def _delete_on_instance(view: View, _: int) -> tuple[View, Result]:
-    after = View(view.total - view.count, view.epoch, 0)
-    return after, Result(after.total, view.count)
+    after = View(view.total - view.own, view.epoch, 0)
+    return after, Result(after.total, view.own)
 
 
 def _set(view: View, n: int) -> tuple[View, Result]:
@@ -99,7 +99,7 @@ def _set(view: View, n: int) -> tuple[View, Result]:
 
 
 def _delete(view: View, _: int) -> tuple[View, Result]:
-    return View(0, view.epoch + 1, 0), Result(view.total, view.count)
+    return View(0, view.epoch + 1, 0), Result(view.total, view.own)
 
 
 _STEPS = {
@@ -121,8 +121,8 @@ GLOBAL = frozenset({"set", "delete"})
 
 def step_result(view: View, step: Step) -> tuple[View, Result | None]:
     """R9, and R2: the view after the step and what it returns, or the same view and None."""
-    after, result = _STEPS[step.kind](view, step.count)
-    numbers = (after.total, after.count, *result)
+    after, result = _STEPS[step.kind](view, step.n)
+    numbers = (after.total, after.own, *result)
     if any(abs(n) > LIMIT for n in numbers):
         return view, None
     return after, result
@@ -147,7 +147,7 @@ def writes(steps: tuple[Step, ...]) -> bool:
 class Slice(NamedTuple):
     """One instance's share of one counter, with the completion record of its last write (R11)."""
 
-    count: int
+    value: int
     epoch: int
     seq: int
     before: View
@@ -162,14 +162,14 @@ class Counter(NamedTuple):
     @property
     def total(self) -> int:
         """R7: the sum of the current slices; a stale slice counts as 0."""
-        return sum(s.count for s in self.slices.values() if s.epoch == self.epoch)
+        return sum(s.value for s in self.slices.values() if s.epoch == self.epoch)
 
-    def count(self, instance: str) -> int:
+    def own(self, instance: str) -> int:
         mine = self.slices.get(instance)
-        return mine.count if mine and mine.epoch == self.epoch else 0
+        return mine.value if mine and mine.epoch == self.epoch else 0
 
     def view(self, instance: str) -> View:
-        return View(self.total, self.epoch, self.count(instance))
+        return View(self.total, self.epoch, self.own(instance))
 
 
 class Session(NamedTuple):
@@ -197,7 +197,7 @@ class Memory(NamedTuple):
     """What the owner knows of its slice, as of its own request `seq` (R10)."""
 
     epoch: int = 0
-    count: int = 0
+    value: int = 0
     seq: int = 0
 
 
@@ -341,7 +341,7 @@ def _execute(server: Server, request: Request, session: Session) -> tuple[Server
         views.append(before)
         if writes(part.steps):
             after, _ = run_steps(before, part.steps)
-            mine = Slice(after.count, after.epoch, request.seq, before)
+            mine = Slice(after.own, after.epoch, request.seq, before)
             counter = Counter(after.epoch, counter.slices.put(request.instance, mine))
         server = server._replace(counters=server.counters.put(part.key, counter))
     return server, Done(tuple(views))
@@ -384,8 +384,8 @@ def _put_back(counter: Counter, instance: str, memory: Memory) -> Counter:
     mine = counter.slices.get(instance)
     if mine is not None and mine.seq > memory.seq:
         return counter
-    count = memory.count if memory.epoch == counter.epoch else 0
-    if count == counter.count(instance):
+    count = memory.value if memory.epoch == counter.epoch else 0
+    if count == counter.own(instance):
         return counter
     restored = Slice(count, counter.epoch, memory.seq, View())
     return counter._replace(slices=counter.slices.put(instance, restored))
@@ -462,9 +462,7 @@ def speak(owner: Owner) -> Owner:
         # belongs among those that are put back (as 0) when the session is lost.
         written = {part.key: recall(owner, part.key) for part in parts if writes(part.steps)}
         owner = owner._replace(memory=Map({**written, **owner.memory}))
-    request = Request(
-        owner.instance, owner.session, seq, owner.acked, owner.threshold, parts
-    )
+    request = Request(owner.instance, owner.session, seq, owner.acked, owner.threshold, parts)
     return owner._replace(seq=seq, sent=request)
 
 
@@ -485,7 +483,7 @@ def _parts_of_call(owner: Owner) -> tuple[Part, ...]:
 
 
 def hear(owner: Owner, reply: Reply, resent: bool) -> Owner:
-    """Take the reply to `owner.sent`. What is to follow is `speak`'s to say, until the call is done.
+    """Take the reply to `owner.sent`. What follows is for `speak` to say, until the call is done.
 
     Args:
         reply: what the server answered.
@@ -516,8 +514,8 @@ def _learn(owner: Owner, sent: Request, views: tuple[View, ...]) -> Owner:
     memory, outcomes = owner.memory, dict(call.outcomes)
     for part, before in zip(sent.parts, views, strict=True):
         after, results = run_steps(before, part.steps)
-        if part.key in memory or after.epoch or after.count:
-            memory = memory.put(part.key, Memory(after.epoch, after.count, sent.seq))
+        if part.key in memory or after.epoch or after.own:
+            memory = memory.put(part.key, Memory(after.epoch, after.own, sent.seq))
         if part.steps:
             places = [place for place, key, _ in call.todo if key == part.key]
             answers = [REFUSED if result is None else result for result in results]

@@ -1,7 +1,7 @@
 """The stateful suite: Hypothesis drives production and oracle through the same history.
 
-1 to 5 instances, several keys, every operation, counts at the edges of the range, clock jumps to the
-millisecond around the threshold, silent deaths, returns and new instances, and every fault of
+1 to 5 instances, several keys, every operation, counts at the edges of the range, clock jumps to
+the millisecond around the threshold, silent deaths, returns and new instances, and every fault of
 `world.Fate`, lost data and rollbacks. `World` compares after each step; there is nothing to assert
 here.
 """
@@ -72,7 +72,9 @@ class CounterMachine(RuleBasedStateMachine):
     def call(
         self, data: st.DataObject, key: str, kind: str, count: int, fates: Sequence[Fate]
     ) -> None:
-        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0, self._met(fates))
+        self.world.call(
+            self._who(data), key, kind, count if kind in COUNTED else 0, self._met(fates)
+        )
 
     @rule(data=st.data(), key=keys, kind=st.sampled_from(["inc", "get"]), count=_some)
     def plain_call(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
@@ -129,9 +131,7 @@ class CounterMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.faults)
     @rule(data=st.data(), key=keys, kind=kinds, count=_some)
-    def call_without_server(
-        self, data: st.DataObject, key: str, kind: str, count: int
-    ) -> None:
+    def call_without_server(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
         self.world.server_down()
         self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
         self.world.server_up()

@@ -59,10 +59,15 @@ MUTANTS = [
         "clock.now - c.oldest < threshold and",
         "clock.now - c.oldest <= threshold and",
     ),
-    Mutant("a late copy is executed", "if mine.seq > seq then\n    write_clock()\n    return { LATE, mine.seq }\n  end\n  local counters",
-           "if false then\n    write_clock()\n    return { LATE, mine.seq }\n  end\n  local counters"),
+    Mutant(
+        "a late copy is executed",
+        "if mine.seq > seq then\n    write_clock()\n    return { LATE, mine.seq }\n  end\n  local counters",
+        "if false then\n    write_clock()\n    return { LATE, mine.seq }\n  end\n  local counters",
+    ),
     Mutant("a retry is executed again", "retry = {}, mine.seq == seq", "retry = {}, false"),
-    Mutant("any session will do", "if not mine or mine.session ~= session then", "if not mine then"),
+    Mutant(
+        "any session will do", "if not mine or mine.session ~= session then", "if not mine then"
+    ),
     Mutant(
         "a slice is put back over a newer epoch",
         "c.memory_epoch == c.epoch and c.memory_count or 0",

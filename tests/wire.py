@@ -1,5 +1,5 @@
-"""The wire, as spec/PROTOCOL.md describes it, for tests: from the oracle's messages and state to what
-stands in Redis, and back. Written from the specification, not from `distkit`'s code."""
+"""The wire, as spec/PROTOCOL.md describes it, for tests: from the oracle's messages and state to
+what stands in Redis, and back. Written from the specification, not from `distkit`'s code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WALL = 5
 
 
 def spell(step: model.Step) -> str:
-    return "" if step.kind == "get" else f"{OPS[step.kind]}{step.count}"
+    return "" if step.kind == "get" else f"{OPS[step.kind]}{step.n}"
 
 
 def request(message: model.Open | model.Request, prefix: str, wall: int) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def reply(message: model.Reply) -> list[int]:
         return [0]
     if isinstance(message, model.Late):
         return [-1, message.seq]
-    return [1] + [n for v in message.views for n in (*limbs(v.total), v.epoch, v.count)]
+    return [1] + [n for v in message.views for n in (*limbs(v.total), v.epoch, v.own)]
 
 
 def limbs(total: int) -> tuple[int, int]:
@@ -62,14 +62,14 @@ class Stored:
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         root = f"distkit:{{{prefix}}}:"
-        names = sorted(_text(name) for name in client.keys(root.replace("{", "\\{") + "*"))
+        names = sorted(text(name) for name in client.keys(root.replace("{", "\\{") + "*"))
         pipeline = client.pipeline(transaction=False)
         for name in names:
             (pipeline.smembers if name == root + "keys" else pipeline.hgetall)(name)
         everything = dict(zip(names, pipeline.execute(), strict=True))
-        self.keys = {_text(key) for key in everything.pop(root + "keys", set())}
+        self.keys = {text(key) for key in everything.pop(root + "keys", set())}
         hashes = {
-            name.removeprefix(root): {_text(k): _text(v) for k, v in fields.items()}
+            name.removeprefix(root): {text(k): text(v) for k, v in fields.items()}
             for name, fields in everything.items()
         }
         self._read_instances(hashes.pop("instances", {}))
@@ -82,22 +82,22 @@ class Stored:
     def _read_instances(self, fields: dict[str, str]) -> None:
         head = _numbers(fields.pop(":", "0 0 0 0"))
         self.clock, self.wall, self.opened, self.closed = head
-        self.sessions = {name: model.Session(*_numbers(text)) for name, text in fields.items()}
+        self.sessions = {name: model.Session(*_numbers(field)) for name, field in fields.items()}
 
     def _read_counter(self, key: str, fields: dict[str, str]) -> None:
         epoch, high, low, self.oldest[key], _ = _numbers(fields.pop(":"))
         slices = {}
-        for name, text in fields.items():
-            count, made_in, seq, old_high, old_low, *view = _numbers(text)
+        for name, field in fields.items():
+            count, made_in, seq, old_high, old_low, *view = _numbers(field)
             before = model.View(old_high * 2**53 + old_low, *view)
             slices[name] = model.Slice(count, made_in, seq, before)
         self.counters[key] = model.Counter(epoch, model.Map(slices))
         self.totals[key] = high * 2**53 + low
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(word) for word in text.split(" ")]
+def _numbers(field: str) -> list[int]:
+    return [int(word) for word in field.split(" ")]
 
 
-def _text(word: Any) -> str:
+def text(word: Any) -> str:
     return word.decode() if isinstance(word, bytes) else str(word)

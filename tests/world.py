@@ -10,7 +10,7 @@ formula must give the same results too.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from distkit.transport import COUNTER, Script, transport_for
 from oracle import model
 from oracle.invariants import Meaning
 from tests import wire
+from tests.servers import RedisServer
 
 PREFIX = "world"
 RETRIES = 2
@@ -57,6 +58,8 @@ class Fate(Enum):
     DELAYED = "held up: lost now, delivered later"
     COPIED = "delivered, and a copy arrives later"
     COPIED_REPLY_LOST = "ran, reply lost, and a copy arrives later"
+    EMPTIED = "ran, reply lost, and then Redis is emptied"
+    REAPED = "ran, reply lost, and then its instance is presumed dead"
 
     @property
     def runs(self) -> int:
@@ -82,6 +85,7 @@ class Network:
     def reset(self) -> None:
         self.down = False
         self.copies: list[tuple[Any, ...]] = []
+        self.aftermath: Callable[[Fate, tuple[str, ...]], None] = lambda *_: None
         self.begin(())
 
     def begin(self, fates: Iterable[Fate]) -> None:
@@ -92,14 +96,15 @@ class Network:
         return self.fates.popleft() if self.fates else Fate.DELIVERED
 
     def note(self, command: tuple[Any, ...], fate: Fate, replies: list[Any]) -> None:
-        words = command[wire.FIRST_ARG :]
-        self.log += [tuple(str(word) for word in words), *replies]
+        words = tuple(str(word) for word in command[wire.FIRST_ARG :])
+        self.log += [words, *replies]
         if fate.leaves_a_copy:
             self.copies.append(command)
+        self.aftermath(fate, words)
 
 
 class FaultyConnection:
-    """Mixed into a redis-py connection class: script calls meet their fate, the rest gets through."""
+    """Mixed into a redis-py connection class: script calls meet their fate, all else gets by."""
 
     network: Network
 
@@ -158,6 +163,10 @@ def fake_backend() -> Backend:
     return Backend("fakeredis", fakeredis.FakeRedisConnection, server=fakeredis.FakeServer())
 
 
+def real_backend(server: RedisServer) -> Backend:
+    return Backend(server.binary.name, redis.UnixDomainSocketConnection, path=server.socket)
+
+
 class Instance(NamedTuple):
     """One instance, twice."""
 
@@ -177,6 +186,7 @@ class World:
         self.wall = 1_000_000
         self.server = model.Server()
         self.instances: dict[str, Instance] = {}
+        self.network.aftermath = self._production_aftermath
         self.copies: list[model.Open | model.Request] = []
         self.snapshots: list[tuple[dict[str, Any], model.Server]] = []
         self.meaning: Meaning | None = Meaning()  # R13, until something has failed
@@ -184,10 +194,10 @@ class World:
 
     # --- Instances -------------------------------------------------------------------------------
 
-    def join(self) -> str:
+    def join(self, name: str = "") -> str:
         """A new instance, which knows nothing."""
         self.born += 1
-        name = f"i{self.born}"
+        name = name or f"i{self.born}"
         counter = StrictInstanceAwareCounter(
             self.backend.client,
             PREFIX,
@@ -196,9 +206,7 @@ class World:
             clock_ms=lambda: self.wall,
         )
         if self.script is not COUNTER:
-            counter._transport = transport_for(
-                self.backend.client, lambda: self.wall, self.script
-            )
+            counter._transport = transport_for(self.backend.client, lambda: self.wall, self.script)
         self.instances[name] = Instance(counter, model.Owner(name, self.threshold))
         return name
 
@@ -251,7 +259,7 @@ class World:
         return mine
 
     def clear(self, name: str) -> None:
-        known = {key for key in wire.Stored(self.backend.admin, PREFIX).keys}
+        known = set(wire.Stored(self.backend.admin, PREFIX).keys)
         known.update(self.instances[name].owner.memory)
         self._begin(())
         self.instances[name].counter.clear()
@@ -261,7 +269,7 @@ class World:
 
     def clear_on_instance(self, name: str) -> None:
         owner = self.instances[name].owner
-        mine = sorted(key for key, memory in owner.memory.items() if memory.count)
+        mine = sorted(key for key, memory in owner.memory.items() if memory.value)
         self._begin(())
         self.instances[name].counter.clear_on_instance()
         if mine:
@@ -274,6 +282,7 @@ class World:
             self._distrust()
         self.network.begin(fates)
         self.log: list[object] = []
+        self._wall_before = self.wall
 
     def _check_call(
         self, name: str, steps: tuple[tuple[str, model.Step], ...], fates: Sequence[Fate]
@@ -289,6 +298,7 @@ class World:
     def _oracle_call(
         self, name: str, steps: tuple[tuple[str, model.Step], ...], fates: Sequence[Fate]
     ) -> tuple[tuple[object, ...], str]:
+        self.wall = self._wall_before
         owner = model.begin(self.instances[name].owner, steps)
         left = deque(fates)
         while owner.call is not None and not owner.call.done:
@@ -309,9 +319,40 @@ class World:
             self.log += [wire.reply(reply) for reply in replies]
             if fate.leaves_a_copy:
                 self.copies.append(owner.sent)
+            self._oracle_aftermath(fate, owner.sent)
             if fate.answers:
                 return model.hear(owner, replies[0], resent=attempt > 0)
         return model.give_up(owner, arrived=True)
+
+    def _production_aftermath(self, fate: Fate, words: tuple[str, ...]) -> None:
+        """What happens before the request is sent again."""
+        if fate is Fate.EMPTIED:
+            self.backend.admin.flushall()
+        if fate is Fate.REAPED:
+            self.wall += self.threshold
+            keys = [word.split(":")[-1] for word in words if ":counter:" in word]
+            reaper = model.Open(f"reaper{self.wall}", 1, 0, self.threshold)
+            _, session = self._send_raw(reaper)
+            self._send_raw(_visit(reaper, session, keys))
+
+    def _oracle_aftermath(self, fate: Fate, sent: model.Open | model.Request) -> None:
+        if fate is Fate.EMPTIED:
+            self.server = model.Server()
+        if fate is Fate.REAPED:
+            self.wall += self.threshold
+            keys = [part.key for part in sent.parts] if isinstance(sent, model.Request) else []
+            reaper = model.Open(f"reaper{self.wall}", 1, 0, self.threshold)
+            opened = self._serve(reaper)
+            assert isinstance(opened, model.Opened)
+            self._serve(_visit(reaper, opened.session, keys))
+
+    def _send_raw(self, request: model.Open | model.Request) -> list[int]:
+        """Send a request as another program would."""
+        words = wire.request(request, PREFIX, self.wall)
+        keys = sum(word.startswith("distkit:") for word in words)
+        execute: Any = self.backend.admin.execute_command
+        reply: list[int] = execute("EVAL", self.script.text, keys, *words)
+        return reply
 
     def _serve(self, request: model.Open | model.Request) -> model.Reply:
         self.server, reply = model.serve(self.server, request, self.wall)
@@ -348,10 +389,11 @@ class World:
         self._distrust()
         copy = self.copies.pop(which)
         command = wire.with_wall(self.network.copies.pop(which), self.wall)
+        execute: Any = self.backend.admin.execute_command
         try:
-            mine = self.backend.admin.execute_command(*command)
+            mine = execute(*command)
         except NoScriptError:
-            mine = self.backend.admin.execute_command("EVAL", self.script.text, *command[2:])
+            mine = execute("EVAL", self.script.text, *command[2:])
         right = wire.reply(self._serve(copy))
         assert mine == right, f"late {copy}: {mine}, not {right}"
         self.check_state()
@@ -366,8 +408,9 @@ class World:
         self.backend.admin.script_flush()
 
     def snapshot(self) -> None:
-        admin, content = self.backend.admin, {}
-        for name in admin.keys("*"):
+        admin = self.backend.admin
+        content: dict[str, Any] = {}
+        for name in map(wire.text, admin.keys("*")):
             kind = admin.type(name)
             content[name] = admin.hgetall(name) if kind == b"hash" else admin.smembers(name)
         self.snapshots.append((content, self.server))
@@ -413,8 +456,14 @@ class World:
             assert not beats or stored.oldest[key] <= min(beats), f"oldest heartbeat of {key!r}"
 
 
+def _visit(who: model.Open, session: int, keys: Sequence[str]) -> model.Request:
+    """A look at some keys by an instance that has just opened its session."""
+    parts = tuple(model.Part(key, model.Memory(0, 0, who.seq)) for key in keys)
+    return model.Request(who.instance, session, who.seq + 1, who.seq, who.threshold, parts)
+
+
 def _production(key: str, step: model.Step) -> ProductionStep:
-    return ProductionStep(key, OPS[step.kind], step.count, step.kind == "delete_on_instance")
+    return ProductionStep(key, OPS[step.kind], step.n, step.kind == "delete_on_instance")
 
 
 def _plain(outcome: CounterState | Exception) -> object:
@@ -425,4 +474,5 @@ def _first_difference(mine: list[object], right: list[object]) -> str:
     for i, (a, b) in enumerate(zip(mine, right, strict=False)):
         if a != b:
             return f"message {i}: production {a}, oracle {b}"
-    return f"production {len(mine)} messages, oracle {len(right)}: {mine[len(right):]} / {right[len(mine):]}"
+    more = mine[len(right) :] or right[len(mine) :]
+    return f"production sent and got {len(mine)} messages, oracle {len(right)}: {more}"

@@ -1,0 +1,70 @@
+"""What every test can ask for: a Redis, fake and real, of each version that was found.
+
+A run without a real server fails: every guarantee is one on real servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+
+from tests import profiles
+from tests.servers import Binary, RedisServer, find_binaries, server_for
+from tests.world import Backend, fake_backend, real_backend
+
+FAKE = "fakeredis"
+REAL = find_binaries().binaries
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_profile] = profiles.load()
+    if not REAL:
+        reasons = "; ".join(find_binaries().left_out)
+        raise pytest.UsageError(f"no real redis-server was found to test on ({reasons})")
+
+
+_profile = pytest.StashKey[str]()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    servers = [f"{b.name} ({'.'.join(map(str, b.version))})" for b in REAL]
+    return [
+        f"real servers: {', '.join(servers)}",
+        f"left out: {'; '.join(find_binaries().left_out) or 'none'}",
+        f"hypothesis profile: {config.stash[_profile]}",
+    ]
+
+
+def _name(param: Any) -> str:
+    return param.name if isinstance(param, Binary) else str(param)
+
+
+@pytest.fixture(params=REAL, ids=_name)
+def real_server(request: pytest.FixtureRequest) -> RedisServer:
+    """A real server, empty."""
+    server = server_for(request.param)
+    server.client().flushall()
+    return server
+
+
+@pytest.fixture(params=[FAKE, *REAL], ids=_name)
+def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """A client of an empty Redis, fake and real."""
+    if request.param == FAKE:
+        yield fakeredis.FakeRedis(server=fakeredis.FakeServer())
+        return
+    with server_for(request.param).client() as real:
+        real.flushall()
+        yield real
+
+
+@pytest.fixture(params=[FAKE, *REAL], ids=_name)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """A Redis for `World`, fake and real."""
+    if request.param == FAKE:
+        return fake_backend()
+    return real_backend(server_for(request.param))

