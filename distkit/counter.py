@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import redis
 
 from distkit import steps
-from distkit.errors import NotExecutedError
+from distkit.errors import CounterOverflowError, InvalidKeyError, NotExecutedError
 from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
 from distkit.session import Abandoned, Outcome, Session
 from distkit.steps import CounterState, Step
@@ -153,6 +153,10 @@ class StrictInstanceAwareCounter:
         """Remove this instance's slices on every key. The others keep theirs.
 
         Not atomic over keys: it takes a request for every 100 of them.
+
+        Raises:
+            CounterOverflowError: without one of the slices a total would leave ±(2^53 - 1) (R2);
+                that slice stays, the others are gone.
         """
         with self._lock:
             mine = [key for key, memory in self._session.memory.items() if memory.value]
@@ -176,10 +180,17 @@ class StrictInstanceAwareCounter:
         return sorted(remembered.union(k.decode() if isinstance(k, bytes) else k for k in found))
 
     def _each(self, every: Iterable[Step]) -> None:
+        """Run them all, a bounded number to a request. A refused one does not keep the others."""
         todo = list(every)
+        refused: list[Exception] = []
         for first in range(0, len(todo), CHUNK):
             for outcome in self._run(todo[first : first + CHUNK]):
-                _unwrap(outcome)
+                if isinstance(outcome, CounterOverflowError | InvalidKeyError):
+                    refused.append(outcome)
+                else:
+                    _unwrap(outcome)
+        if refused:
+            raise refused[0]
 
     def _one(self, step: Step) -> CounterState:
         return _unwrap(self._run((step,))[0])

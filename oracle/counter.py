@@ -158,7 +158,10 @@ class InMemoryCounter:
 def _checked_name(name: object, what: str, forbidden: str = ":") -> str:
     if not isinstance(name, str):
         raise InvalidKeyError(f"a {what} must be a str, not {type(name).__name__}")
-    size = len(name.encode("utf-8", "surrogatepass"))
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidKeyError(f"a {what} must be text that UTF-8 can hold: {name!r}") from None
     if not 1 <= size <= 255:
         raise InvalidKeyError(f"a {what} has 1 to 255 bytes in UTF-8, not {size}")
     found = sorted(set(forbidden) & set(name))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
 
 from distkit import CounterState, StrictInstanceAwareCounter
 from distkit.transport import COUNTER, Script, transport_for
+from tests import wire
 
 THRESHOLD = 30_000
 
@@ -19,12 +22,10 @@ def a_crowd_dies(client: redis.Redis, script: Script = COUNTER, crowd: int = 9_0
     survivor.inc("k")
     root = "distkit:{crowd}:"
     names = [f"dead{i}" for i in range(crowd)]
-    head = str(client.hget(root + "counter:k", ":"), "ascii").split()
-    client.hset(root + "instances", mapping={name: "0 9 2" for name in names})
-    client.hset(
-        root + "counter:k",
-        mapping={":": " ".join([head[0], "0", str(crowd + 1), *head[3:]])}
-        | {name: "1 0 2 0 0 0 0" for name in names},
-    )
+    epoch, _, _, *looks = wire.text(client.hget(root + "counter:k", ":")).split()
+    head = " ".join([epoch, "0", str(crowd + 1), *looks])
+    slices: Any = dict.fromkeys(names, "1 0 2 0 0 0 0")
+    client.hset(root + "instances", mapping=dict.fromkeys(names, "0 9 2"))
+    client.hset(root + "counter:k", mapping={":": head, **slices})
     now = THRESHOLD
     return survivor.get("k")

