@@ -60,7 +60,8 @@ def test_on_fakeredis(decode_responses: bool) -> None:
 
 
 def test_over_tcp_with_a_small_blocking_pool(real_server: RedisServer) -> None:
-    pool = redis.BlockingConnectionPool(port=real_server.port, max_connections=1)
+    pool_class: Any = redis.BlockingConnectionPool
+    pool = pool_class(port=real_server.port, max_connections=1)
     client = redis.Redis(connection_pool=pool)
     _example(StrictInstanceAwareCounter(client, "p"))
     assert client.ping(), "the connection went back to the pool"
