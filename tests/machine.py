@@ -39,9 +39,17 @@ steps = st.one_of(
 kinds = st.sampled_from(
     ["inc", "inc", "dec", "get", "get", "set", "set_on_instance", "delete", "delete_on_instance"]
 )
+_given_up = st.sampled_from(
+    [
+        (Fate.REPLY_LOST, Fate.REQUEST_LOST, Fate.REQUEST_LOST),
+        (Fate.DELAYED, Fate.REQUEST_LOST, Fate.REPLY_LOST),
+        (Fate.DELAYED, Fate.REQUEST_LOST, Fate.REQUEST_LOST),
+    ]
+)
 fates = st.one_of(
     st.just(()),
     st.just(()),
+    _given_up,
     st.lists(st.sampled_from(Fate), max_size=4).map(tuple),
 )
 
@@ -112,6 +120,17 @@ class CounterMachine(RuleBasedStateMachine):
         d = self.world.threshold
         far = {"threshold": d, "half": d // 2, "ms": 2, "hours": 5 * HOUR, "back": -HOUR}
         self.world.advance(far[how] + off)
+
+    @precondition(lambda self: len(self.world.instances) > 1)
+    @rule(data=st.data(), key=keys, off=st.sampled_from([0, 0, -1, 1]))
+    def fall_silent(self, data: st.DataObject, key: str, off: int) -> None:
+        """One counts, and is not heard for the threshold, give or take 1 ms; another looks."""
+        silent, watcher = data.draw(
+            st.permutations(sorted(self.world.instances)).map(lambda names: names[:2])
+        )
+        self.world.call(silent, key, "inc", 1)
+        self.world.advance(self.world.threshold + off)
+        self.world.call(watcher, key, "get")
 
     @precondition(lambda self: len(self.world.instances) < MOST_INSTANCES)
     @rule()
