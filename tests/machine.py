@@ -9,14 +9,17 @@ here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import hypothesis.strategies as st
+from hypothesis import settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from distkit.transport import COUNTER, Script
@@ -202,3 +205,9 @@ def machine_on(
     """
     content = {"backend": staticmethod(backend), "script": script, "faults": faults}
     return type("CounterMachine", (CounterMachine,), content)
+
+
+def explore(machine: type[CounterMachine], how: settings | None = None) -> None:
+    """Let Hypothesis look for a history that fails; the profile says how long, unless told."""
+    run: Any = run_state_machine_as_test  # untyped in the older releases that Python 3.10 gets
+    run(machine, settings=how)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 HOST = "127.0.0.1"
@@ -36,6 +37,7 @@ class FaultyProxy:
         self._target = (HOST, target_port)
         self._random = random.Random(seed)
         self._lock = threading.Lock()
+        self._closing = False
         self._copies: list[threading.Timer] = []
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -50,13 +52,14 @@ class FaultyProxy:
 
     def close(self) -> None:
         self.drain()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
         with self._lock:
-            for connection in self._open:
-                connection.shutdown(socket.SHUT_RDWR)
+            self._closing = True
+            for connection in (self._listener, *self._open):
+                _hang_up(connection)
         for thread in self._threads:
             thread.join()
+        self._listener.close()
+        self.drain()
 
     def __enter__(self) -> FaultyProxy:
         return self
@@ -81,6 +84,9 @@ class FaultyProxy:
         """One client, one connection to the server, command by command."""
         with client, socket.create_connection(self._target) as server:
             with self._lock:
+                # Else one that was accepted just before would be missed by `close`, and stay.
+                if self._closing:
+                    return
                 self._open |= {client, server}
             try:
                 commands, replies = client.makefile("rb"), server.makefile("rb")
@@ -129,6 +135,12 @@ class FaultyProxy:
         with socket.create_connection(self._target) as server:
             server.sendall(command)
             read_message(server.makefile("rb"))
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """End what a thread waits for; the other side may have gone first."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def read_message(stream: BinaryIO) -> bytes:

@@ -9,15 +9,18 @@ of its own, on unix sockets in temporary directories, and they end with it.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib.util
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +28,9 @@ from typing import Any, NamedTuple
 import redis
 
 START_SECONDS = 20.0
+HIGHEST_PORT = 55_535
+"""A cluster's second port is its first one plus 10,000: above this, a node refuses to start."""
+PR_SET_PDEATHSIG = 1
 OLDEST = (6, 2)
 
 
@@ -118,15 +124,17 @@ class RedisServer:
         self.folder = tempfile.mkdtemp(prefix="dk-")
         self.socket = f"{self.folder}/redis.sock"
         self.port = free_port() if tcp else 0
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
         self._process = subprocess.Popen(
             [
                 *(str(binary.path), "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--unixsocket", self.socket, "--dir", self.folder),
                 *("--save", "", "--appendonly", "no", "--daemonize", "no", *options),
             ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
             env={"PATH": os.defpath, "LC_ALL": "C"},
+            preexec_fn=_die_with_the_parent(),
         )
         atexit.register(self.stop)
         self._wait_until_it_answers()
@@ -143,8 +151,10 @@ class RedisServer:
                 return
             except redis.exceptions.ConnectionError:
                 if self._process.poll() is not None or time.monotonic() > deadline:
+                    self._log.seek(0)
+                    said = self._log.read()[-1000:].decode(errors="replace")
                     self.stop()
-                    raise RuntimeError(f"{self.binary.path} did not start") from None
+                    raise RuntimeError(f"{self.binary.path} did not start: {said}") from None
                 time.sleep(0.02)
 
     def stop(self) -> None:
@@ -152,6 +162,7 @@ class RedisServer:
         atexit.unregister(self.stop)
         self._process.kill()
         self._process.wait()
+        self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -162,10 +173,19 @@ def server_for(binary: Binary) -> RedisServer:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, with room for a cluster's bus 10,000 above it."""
+    """A port that nobody listens on, low enough for a cluster's node."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
-        if port + 10_000 < 2**16:
+        if port <= HIGHEST_PORT:
             return port
+
+
+def _die_with_the_parent() -> Callable[[], None] | None:
+    """What atexit cannot do: end the server of a pytest that was killed. Linux alone can."""
+    if sys.platform != "linux":
+        return None
+    # Loaded here, not in the child: between fork and exec it is not safe to load a library.
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

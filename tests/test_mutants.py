@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
-from tests.machine import machine_on
+from tests.machine import explore, machine_on
 from tests.mutants import MUTANTS, Mutant
 from tests.profiles import EXAMPLES
 from tests.scale import a_crowd_dies
@@ -49,4 +48,4 @@ def test_the_stateful_machine_finds_the_defect(mutant: Mutant) -> None:
     machine = machine_on(lambda: backend, mutant.script())
     hunt = settings(max_examples=EXAMPLES, database=None, derandomize=True, phases=[Phase.generate])
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is that goes wrong
-        run_state_machine_as_test(machine, settings=hunt)
+        explore(machine, hunt)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis.stateful import run_state_machine_as_test
 
-from tests.machine import machine_on
+from tests.machine import explore, machine_on
 from tests.world import Backend
 
 
 @pytest.mark.parametrize("faults", [True, False], ids=["with faults", "faultless: R13"])
 def test_production_equals_the_oracle(backend: Backend, faults: bool) -> None:
     """R1 to R14, on the replies and on all that is stored."""
-    run_state_machine_as_test(machine_on(lambda: backend, faults=faults))
+    explore(machine_on(lambda: backend, faults=faults))
