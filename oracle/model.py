@@ -14,6 +14,7 @@ al., SOSP 2015), cut down to one writer per slice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 LIMIT = 2**53 - 1
@@ -229,6 +230,9 @@ class Request(NamedTuple):
     parts: tuple[Part, ...] = ()
 
 
+Message = Open | Request
+
+
 class Opened(NamedTuple):
     session: int
 
@@ -255,7 +259,7 @@ Reply = Opened | NoSession | Late | Done
 # --- The server's transition ---------------------------------------------------------------------
 
 
-def serve(server: Server, request: Open | Request, wall: int) -> tuple[Server, Reply]:
+def serve(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
     """The whole of the server: one request in, one reply out."""
     server = _tick(server, wall)
     if isinstance(request, Open):
@@ -435,7 +439,7 @@ class Owner(NamedTuple):
     acked: int = 0
     memory: Map[str, Memory] = Map()
     restoring: tuple[str, ...] = ()
-    sent: Open | Request | None = None
+    sent: Message | None = None
     call: Call | None = None
 
 
@@ -579,3 +583,27 @@ def finish(owner: Owner) -> tuple[Owner, tuple[Outcome, ...]]:
     assert owner.call is not None and owner.call.done
     outcomes = owner.call.outcomes
     return owner._replace(call=None), tuple(outcomes[place] for place in sorted(outcomes))
+
+
+# --- Both together -------------------------------------------------------------------------------
+
+Serve = Callable[[Server, Message, int], tuple[Server, Reply]]
+"""A server's transition: `serve`, or one with a defect planted."""
+
+
+def call_at_once(
+    server: Server,
+    owner: Owner,
+    steps: tuple[tuple[str, Step], ...],
+    wall: int,
+    transition: Serve = serve,
+) -> tuple[Server, Owner, tuple[Outcome, ...]]:
+    """A whole call over a network that does not fail."""
+    owner = begin(owner, steps)
+    while owner.call is not None and not owner.call.done:
+        owner = speak(owner)
+        assert owner.sent is not None
+        server, reply = transition(server, owner.sent, wall)
+        owner = hear(owner, reply, resent=False)
+    owner, outcomes = finish(owner)
+    return server, owner, outcomes
