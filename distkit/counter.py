@@ -6,18 +6,24 @@ turns outcomes into results and exceptions.
 
 from __future__ import annotations
 
+import os
+import secrets
 import threading
 import uuid
+import weakref
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import redis
+from redis.client import NEVER_DECODE
+from redis.exceptions import RedisClusterException, ResponseError
 
 from distkit import steps
 from distkit.errors import CounterOverflowError, InvalidKeyError, NotExecutedError
 from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
 from distkit.session import Abandoned, Outcome, Session
 from distkit.steps import CounterState, Step
-from distkit.transport import UNREACHABLE, Clock, transport_for
+from distkit.transport import UNREACHABLE, Clock, explained, transport_for
 
 CHUNK = 100
 """The most keys that `clear` and `clear_on_instance` put into one request."""
@@ -29,7 +35,8 @@ class StrictInstanceAwareCounter:
     An instance that has been silent for the threshold is presumed dead, and its slice goes at the
     next call on that key. If it was only silent, its slices come back with its next call.
 
-    One object is one instance. It may be shared by threads; calls take turns.
+    One object is one instance. It may be shared by threads; calls take turns. In a forked child it
+    is a new instance, with a new id and nothing remembered.
 
     Args:
         client: a `redis.Redis` or `redis.RedisCluster` of any settings, or a fake of them. Its
@@ -37,8 +44,8 @@ class StrictInstanceAwareCounter:
         prefix: the namespace: 1 to 255 bytes in UTF-8 without `:`, `{` and `}` (R1).
         dead_instance_threshold_ms: how long another instance may be silent, in ms (R5). Give all
             instances of a prefix the same.
-        instance_id: this instance's name, 1 to 255 bytes without `:`; a UUID4 unless given. Never
-            give the id of another process that may still run.
+        instance_id: this instance's name, 1 to 255 bytes without `:`; a UUID4 unless given. Two
+            that live at once must not share one. A later life starts from nothing (R10).
         clock_ms: for tests: returns the server's wall clock in ms. Without it, Redis's `TIME`.
 
     Every operation may raise, besides what it names:
@@ -70,7 +77,15 @@ class StrictInstanceAwareCounter:
         self._transport = transport_for(client, clock_ms)
         self._client = client
         self._space = Keyspace(prefix)
-        self._session = Session(self._space, checked_name(name, "instance_id"), threshold)
+        # An id that was given may have had another life: its numbers must not be taken for ours.
+        seq = 0 if instance_id is None else secrets.randbits(40)
+        self._session = Session(self._space, checked_name(name, "instance_id"), threshold, seq)
+        self._lock = threading.Lock()
+        _living.add(self)
+
+    def _be_born_again(self) -> None:
+        """In a forked child: a new instance, with an id of its own and nothing remembered."""
+        self._session = Session(self._space, str(uuid.uuid4()), self._session.threshold_ms)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -152,38 +167,51 @@ class StrictInstanceAwareCounter:
     def clear_on_instance(self) -> None:
         """Remove this instance's slices on every key. The others keep theirs.
 
-        Not atomic over keys: it takes a request for every 100 of them.
+        Not atomic over keys: it takes a request for every 100 of them. After NotExecutedError or
+        OutcomeUnknownError some may be left: call it again.
 
         Raises:
             CounterOverflowError: without one of the slices a total would leave ±(2^53 - 1) (R2);
                 that slice stays, the others are gone.
         """
         with self._lock:
-            mine = [key for key, memory in self._session.memory.items() if memory.value]
-        self._each(steps.set_on_instance(key, 0) for key in sorted(mine))
+            # All of them: one that is remembered as 0 may hold what an unanswered call did.
+            keys = sorted(self._session.memory)
+        self._each(steps.set_on_instance(key, 0) for key in keys)
 
     def clear(self) -> None:
         """Delete every key of the prefix: their epochs move on.
 
         Not atomic over keys: it takes a request for every 100 of them. A key that another instance
-        makes meanwhile may stay.
+        makes meanwhile may stay. After NotExecutedError or OutcomeUnknownError some may be left:
+        call it again.
         """
         self._each(steps.set(key, 0) for key in self._known_keys())
 
     def _known_keys(self) -> list[str]:
-        try:
-            found = list(self._client.sscan_iter(self._space.keys, count=1000))
-        except UNREACHABLE as error:
-            raise NotExecutedError("no reply from Redis: nothing was deleted") from error
+        client: Any = self._client
         with self._lock:
-            remembered = set(self._session.memory)
-        return sorted(remembered.union(k.decode() if isinstance(k, bytes) else k for k in found))
+            known = set(self._session.memory)
+        cursor = 0
+        try:
+            while True:
+                command = ("SSCAN", self._space.keys.encode(), cursor, "COUNT", 1000)
+                cursor, found = client.execute_command(*command, **{NEVER_DECODE: True})
+                known.update(key.decode() for key in found)
+                if not cursor:
+                    return sorted(known)
+        except (*UNREACHABLE, RedisClusterException) as error:
+            raise NotExecutedError(f"no reply from Redis ({error}): nothing was deleted") from error
+        except ResponseError as error:
+            raise explained(error, (self._space.instances, self._space.keys)) from error
 
     def _each(self, every: Iterable[Step]) -> None:
-        """Run them all, a bounded number to a request. A refused one does not keep the others."""
+        """Run them all, a bounded number to a request. A refused one does not keep the others.
+
+        None at all is a heartbeat: every call is one (R4)."""
         todo = list(every)
         refused: list[Exception] = []
-        for first in range(0, len(todo), CHUNK):
+        for first in range(0, max(1, len(todo)), CHUNK):
             for outcome in self._run(todo[first : first + CHUNK]):
                 if isinstance(outcome, CounterOverflowError | InvalidKeyError):
                     refused.append(outcome)
@@ -211,6 +239,19 @@ class StrictInstanceAwareCounter:
             except StopIteration as done:
                 outcomes: list[Outcome] = done.value
                 return outcomes
+
+
+_living: weakref.WeakSet[StrictInstanceAwareCounter] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """Parent and child must not speak with one voice: each would get the other's replies (R11)."""
+    for counter in list(_living):
+        counter._be_born_again()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _unwrap(outcome: Outcome) -> CounterState:

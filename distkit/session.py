@@ -2,7 +2,7 @@
 
 `Session.run` is a generator. It yields a `Request`, to be sent as often as it takes; it is sent the
 `Answer`, or thrown the exception that ended the sending; it returns an outcome for each step. The
-shells around it (`counter.py`, `asyncio.py`) own sockets and locks, and know none of the rules.
+shell around it (`counter.py`) owns connections and a lock, and knows none of the rules.
 
 What this file keeps:
   * One request in flight, numbered by a `seq` that grows by 1 and never restarts (R11).
@@ -125,16 +125,18 @@ class Session:
         space: the prefix's Redis keys.
         instance_id: this instance's name.
         threshold_ms: how long another instance may be silent before this one counts it dead (R5).
+        seq: the number before this life's first request. Another life of the same id must not have
+            used the numbers that follow.
     """
 
-    def __init__(self, space: Keyspace, instance_id: str, threshold_ms: int) -> None:
+    def __init__(self, space: Keyspace, instance_id: str, threshold_ms: int, seq: int = 0) -> None:
         self.space = space
         self.instance_id = instance_id
         self.threshold_ms = threshold_ms
         self.memory: dict[str, Memory] = {}
         self._number = 0  # 0: no session
         self._fence = 0  # the request that opened it: nothing sent before can execute any more
-        self._seq = 0
+        self._seq = seq
         self._acked = 0
 
     def run(self, steps: Sequence[Step]) -> Run:
@@ -163,7 +165,7 @@ class Session:
                     call.doubt()
         except Abandoned as end:
             call.doubtful = call.doubtful or (carried and end.arrived)
-            return self._give_up(call, "no reply from Redis", end.__cause__)
+            return self._give_up(call, f"no reply from Redis ({end.__cause__})", end.__cause__)
         reason = f"the session was lost {PATIENCE + 1} times in a row (is the instance id shared?)"
         return self._give_up(call, reason, None)
 

@@ -76,8 +76,10 @@ def transition(before: State, step: Step) -> tuple[State, CounterState] | None:
     elif step.op == SET:
         after = State(step.n, epoch + 1, step.n)
         result = CounterState(step.n, step.n)
-    else:
+    elif step.op == DELETE:
         after, result = State(0, epoch + 1, 0), CounterState(total, count)
+    else:
+        raise AssertionError(f"no such operation: {step.op!r}")
     fits = -LIMIT <= after.total <= LIMIT and -LIMIT <= after.own <= LIMIT
     return (after, result) if fits and -LIMIT <= result.cumulative <= LIMIT else None
 

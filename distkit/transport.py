@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from typing import Any, Protocol
 
 import redis
 from redis.client import Pipeline
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
+    NoScriptError,
+    RedisClusterException,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from distkit.errors import InvalidKeyError
@@ -38,11 +44,17 @@ class Script:
 
     def run(self, execute: Callable[..., Any], request: Request, wall_ms: int | None) -> Any:
         """Run it through `execute(command, ...)`. A server without the script executed nothing."""
-        rest = (len(request.keys), *request.keys, *request.args(wall_ms))
+        # Names are UTF-8 in Redis, whatever encoding the client is set to (R1).
+        keys = [key.encode() for key in request.keys]
+        rest = (len(keys), *keys, *map(_utf8, request.args(wall_ms)))
         try:
             return execute("EVALSHA", self.sha, *rest)
         except NoScriptError:
             return execute("EVAL", self.text, *rest)
+
+
+def _utf8(word: str | int) -> bytes | int:
+    return word.encode() if isinstance(word, str) else word
 
 
 COUNTER = Script((resources.files("distkit") / "lua" / "counter.lua").read_text("utf-8"))
@@ -92,6 +104,18 @@ class Sending:
         self.resent = self.arrived
         self.arrived = True
 
+    def failed(self, error: Exception, request: Request) -> Exception:
+        """What a sending comes to that ended in this error.
+
+        An error reply is the server's refusal, and the caller's to see, only if no copy of the
+        request went before it: that one may have been executed.
+        """
+        if isinstance(error, AuthenticationError):
+            return error
+        if isinstance(error, ResponseError) and not self.resent:
+            return explained(error, request.keys[:2])
+        return Abandoned(self.arrived)
+
 
 class PoolTransport:
     """For `redis.Redis`, alone, behind Sentinel, or a fake."""
@@ -102,28 +126,35 @@ class PoolTransport:
         self._script = script
 
     def send(self, request: Request) -> Answer:
-        pool: Any = self._client.connection_pool
-        try:
-            connection = pool.get_connection()
-        except UNREACHABLE as error:
-            raise Abandoned(arrived=False) from error
         sending = Sending()
         try:
-            reply = connection.retry.call_with_retry(
-                lambda: self._once(connection, request, sending),
-                lambda _: connection.disconnect(),
-            )
-        except UNREACHABLE as error:
-            raise Abandoned(sending.arrived) from error
-        except ResponseError as error:
-            raise explained(error, request) from error
-        except BaseException:
-            # A reply may still be on its way: it must not become the next request's.
-            connection.disconnect()
-            raise
-        finally:
-            pool.release(connection)
+            with self._connection() as connection:
+                reply = connection.retry.call_with_retry(
+                    lambda: self._once(connection, request, sending),
+                    lambda _: connection.disconnect(),
+                )
+        except (*UNREACHABLE, ResponseError) as error:
+            raise sending.failed(error, request) from error
         return Answer(reply, sending.resent)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """One of the pool's, or the client's only one."""
+        client: Any = self._client
+        only = client.connection
+        with client.single_connection_lock if only else contextlib.nullcontext():
+            connection = only or client.connection_pool.get_connection()
+            try:
+                yield connection
+            except ResponseError:
+                raise
+            except BaseException:
+                # A reply may still be on its way: it must not become the next request's.
+                connection.disconnect()
+                raise
+            finally:
+                if not only:
+                    client.connection_pool.release(connection)
 
     def _once(self, connection: Any, request: Request, sending: Sending) -> Any:
         connection.connect()
@@ -155,22 +186,26 @@ class ClusterTransport:
             reply = client.retry.call_with_retry(
                 lambda: self._once(request, sending), lambda _: self._rediscover()
             )
-        except UNREACHABLE as error:
-            raise Abandoned(sending.arrived) from error
-        except ResponseError as error:
-            raise explained(error, request) from error
+        except (*UNREACHABLE, ResponseError) as error:
+            raise sending.failed(error, request) from error
         return Answer(reply, sending.resent)
 
     def _once(self, request: Request, sending: Sending) -> Any:
         client: Any = self._client
-        node = client.get_node_from_key(request.keys[0])
 
         def execute(*command: object) -> Any:
             return client.execute_command(*command, target_nodes=node)
 
         wall_ms = self._wall.read()
-        sending.transmit()
-        return self._script.run(execute, request, wall_ms)
+        try:
+            node = client.get_node_from_key(request.keys[0])
+            if node is None:
+                raise RedisConnectionError("no node of the cluster serves this prefix")
+            sending.transmit()
+            return self._script.run(execute, request, wall_ms)
+        except (RedisClusterException, ClusterDownError) as error:
+            # As lasting as a lost connection, and to be tried again like one.
+            raise RedisConnectionError(str(error)) from error
 
     def _rediscover(self) -> None:
         client: Any = self._client
@@ -178,11 +213,11 @@ class ClusterTransport:
             client.nodes_manager.initialize()
 
 
-def explained(error: ResponseError, request: Request) -> Exception:
+def explained(error: ResponseError, own: Sequence[str]) -> Exception:
     """A key of another type where the prefix keeps its own is bad input; the rest is redis-py's."""
     if "WRONGTYPE" not in str(error):
         return error
-    instances, keys = request.keys[:2]
+    instances, keys = own
     return InvalidKeyError(
         f"this prefix cannot be used: the Redis keys {instances!r} (a hash) and {keys!r} (a set) "
         f"are its own, and one of them holds something else"

@@ -7,12 +7,14 @@ its clock stands still until a test moves it.
     counter = InMemoryCounter(server, "my_app")
     server.advance(30_000)  # everybody else is now presumed dead
 
-The semantics are the model's, to the letter. The errors have the names of `distkit`'s and the same
-built-in bases (`ValueError`, `OverflowError`), for `oracle` never imports `distkit`.
+The semantics are the model's, to the letter; threads may share a counter. The errors have the names
+of `distkit`'s and the same built-in bases (`ValueError`, `OverflowError`), but are classes of their
+own, for `oracle` never imports `distkit`: catch the built-in ones, and one handler serves both.
 """
 
 from __future__ import annotations
 
+import threading
 import uuid
 from typing import NamedTuple
 
@@ -39,6 +41,7 @@ class InMemoryServer:
 
     def __init__(self, wall_ms: int = 0) -> None:
         self.wall_ms = wall_ms
+        self.lock = threading.Lock()
         self._prefixes: dict[str, model.Server] = {}
 
     def advance(self, ms: int) -> None:
@@ -86,7 +89,9 @@ class InMemoryCounter:
         name = str(uuid.uuid4()) if instance_id is None else instance_id
         threshold = _checked_int(dead_instance_threshold_ms, "dead_instance_threshold_ms")
         if not 1 <= threshold <= model.LIMIT:
-            raise ValueError(f"dead_instance_threshold_ms must be 1 or more, not {threshold}")
+            raise ValueError(
+                f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
+            )
         self._owner = model.Owner(_checked_name(name, "instance_id"), threshold)
 
     @property
@@ -127,8 +132,10 @@ class InMemoryCounter:
 
     def clear_on_instance(self) -> None:
         """Remove this instance's slices on every key."""
-        mine = [key for key, memory in self._owner.memory.items() if memory.value]
-        self._run(tuple((key, model.Step("set_on_instance", 0)) for key in sorted(mine)))
+        step = model.Step("set_on_instance", 0)
+        outcomes = self._run(tuple((key, step) for key in sorted(self._owner.memory)))
+        if model.REFUSED in outcomes:
+            raise CounterOverflowError(f"without one of the slices a total leaves ±{model.LIMIT}")
 
     def clear(self) -> None:
         """Delete every key of the prefix; the epochs move on."""
@@ -145,10 +152,11 @@ class InMemoryCounter:
         return CounterState(*outcome)
 
     def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
-        state, self._owner, outcomes = model.call_at_once(
-            self._server.state(self._prefix), self._owner, steps, self._server.wall_ms
-        )
-        self._server.keep(self._prefix, state)
+        with self._server.lock:
+            state, self._owner, outcomes = model.call_at_once(
+                self._server.state(self._prefix), self._owner, steps, self._server.wall_ms
+            )
+            self._server.keep(self._prefix, state)
         return outcomes
 
 

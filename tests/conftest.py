@@ -5,6 +5,7 @@ A run without a real server fails: every guarantee is one on real servers.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,3 +69,15 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == FAKE:
         return fake_backend()
     return real_backend(server_for(request.param))
+
+
+@pytest.fixture(params=REAL, ids=_name)
+def cluster(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A cluster of one node that owns every slot."""
+    server = RedisServer(request.param, "--cluster-enabled", "yes", tcp=True)
+    node: Any = server.client()
+    node.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+    while b"cluster_state:ok" not in node.execute_command("CLUSTER", "INFO", NEVER_DECODE=True):
+        threading.Event().wait(0.02)
+    yield server
+    server.stop()

@@ -1,6 +1,6 @@
 """Defects to be planted in a copy of the script, one at a time: the suite must find each of them.
 
-The first five are what was measured in another implementation (spec/UPSTREAM.md has its histories);
+The first five are what was measured in another implementation (spec/SPEC.md has the histories);
 the others are one per idea that the script depends on. A defect is a piece of the script and what
 stands in its place.
 """
@@ -56,8 +56,8 @@ MUTANTS = [
     ),
     Mutant(
         "the scan starts only past the threshold",
-        "clock.now - c.oldest < threshold and",
-        "clock.now - c.oldest <= threshold and",
+        "age < threshold and",
+        "age <= threshold and",
     ),
     Mutant(
         "a late copy is executed",

@@ -7,6 +7,7 @@ One line, one event. A letter is an instance; it joins when it is first named.
     A inc k 1 [reply lost] -> 1 1     a call whose transmissions meet these fates, in order
     A inc k 1; inc j 2 -> 1 1; 2 2    steps that share one request
     A heartbeat
+    A clears itself                   clear_on_instance
     A dies                            without a word
     wait 30000                        the server's wall clock moves (back: negative)
     empty, forget scripts             FLUSHALL, SCRIPT FLUSH, by somebody else
@@ -543,6 +544,17 @@ SCENARIOS = [
         """,
     ),
     Scenario(
+        "an unknown set may have moved the epoch and left nothing behind",
+        "R12",
+        """
+        A heartbeat
+        B inc k 7 -> 7 7
+        A set k 5 [reaped] -> OutcomeUnknownError
+        A get k -> 0 0
+        B get k -> 0 0
+        """,
+    ),
+    Scenario(
         "delete unanswered and Redis emptied: unknown; what was remembered is back",
         "R10 R12",
         """
@@ -579,6 +591,16 @@ SCENARIOS = [
         A inc k 1 -> NotExecutedError
         up
         A get k -> 1 1
+        """,
+    ),
+    Scenario(
+        "clearing an instance takes what its unanswered calls did too",
+        "R12",
+        """
+        A heartbeat
+        A inc k 5 [reply lost; reply lost; reply lost] -> OutcomeUnknownError
+        A clears itself
+        B get k -> 0 0
         """,
     ),
     # R14
@@ -627,6 +649,8 @@ def _play_line(world: World, line: str) -> None:
         world.join(words[0])
     if words[1] == "dies":
         world.die(words[0])
+    elif words[1] == "clears":
+        world.clear_on_instance(words[0])
     elif words[1] == "heartbeat":
         assert world.heartbeat(words[0]) == ""
     else:

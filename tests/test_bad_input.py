@@ -21,7 +21,7 @@ from distkit import (
     StrictInstanceAwareCounter,
 )
 from oracle import InMemoryCounter, InMemoryServer
-from tests.servers import free_port
+from tests.servers import RedisServer, free_port
 
 LIMIT = 2**53 - 1
 BAD_NAMES = {
@@ -191,6 +191,26 @@ def test_a_key_of_another_type_in_the_way_is_refused(client: redis.Redis, way: s
     assert counter.inc("j") == (1, 1)
 
 
+@pytest.mark.parametrize("fields", [{"foo": "1"}, {":": "not ours"}, {":": "1 2", "foo": ""}])
+def test_a_foreign_hash_in_the_way_is_left_alone(
+    client: redis.Redis, fields: dict[Any, Any]
+) -> None:
+    name = "distkit:{p}:counter:k"
+    client.hset(name, mapping=fields)
+    counter = StrictInstanceAwareCounter(client, "p")
+    before = client.dump(name)
+    for operation in OPERATIONS.values():
+        with pytest.raises(InvalidKeyError, match=r"counter:k' holds something else"):
+            operation(counter, "k")
+    assert client.dump(name) == before
+
+
+def test_a_wrong_password_is_redis_pys_own_error(real_server: RedisServer) -> None:
+    client = real_server.client(username="nobody", password="wrong")
+    with pytest.raises(redis.exceptions.AuthenticationError):
+        StrictInstanceAwareCounter(client, "p").inc("k")
+
+
 @pytest.mark.parametrize("own", ["instances", "keys"])
 def test_a_prefix_whose_own_keys_are_taken_is_refused(client: redis.Redis, own: str) -> None:
     name = f"distkit:{{p}}:{own}"
@@ -201,6 +221,8 @@ def test_a_prefix_whose_own_keys_are_taken_is_refused(client: redis.Redis, own: 
     before = _everything(client)
     with pytest.raises(InvalidKeyError, match="one of them holds something else"):
         counter.inc("k")
+    with pytest.raises(InvalidKeyError, match="one of them holds something else"):
+        counter.clear()
     assert _everything(client) == before
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import fakeredis
@@ -12,23 +13,7 @@ import redis
 
 from distkit import CounterState, StrictInstanceAwareCounter
 from oracle import InMemoryCounter, InMemoryServer
-from tests.conftest import REAL
-from tests.servers import Binary, RedisServer
-
-CLUSTER_OPTIONS = ("--cluster-enabled", "yes")
-
-
-@pytest.fixture(params=REAL, ids=lambda binary: binary.name, scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """A cluster of one node that owns every slot."""
-    binary: Binary = request.param
-    server = RedisServer(binary, *CLUSTER_OPTIONS, tcp=True)
-    node: Any = server.client()
-    node.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
-    while b"cluster_state:ok" not in node.execute_command("CLUSTER", "INFO", NEVER_DECODE=True):
-        threading.Event().wait(0.02)
-    yield server
-    server.stop()
+from tests.servers import RedisServer
 
 
 def _example(counter: StrictInstanceAwareCounter) -> None:
@@ -133,6 +118,23 @@ def test_the_server_clock_is_used_without_a_hook(real_server: RedisServer) -> No
     assert one.get("k") == (1, 1)
 
 
+def test_a_forked_child_is_a_new_instance(real_server: RedisServer) -> None:
+    """Else parent and child would get each other's replies, and lose counts without a word."""
+    counter = StrictInstanceAwareCounter(real_server.client(), "p")
+    counter.inc("k", 10)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        answer = counter.inc("k", 5)
+        os.write(writing, repr((tuple(answer), counter.instance_id)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    answer, its_id = ast.literal_eval(os.read(reading, 1000).decode())
+    assert answer == (15, 5)
+    assert its_id != counter.instance_id
+    assert counter.inc("k") == (16, 11)
+
+
 def test_a_restarted_process_with_an_old_id_starts_from_nothing(client: redis.Redis) -> None:
     """It cannot know its slices; each key's is 0 from its first touch."""
     first = StrictInstanceAwareCounter(client, "p", instance_id="pod-1")
@@ -143,12 +145,61 @@ def test_a_restarted_process_with_an_old_id_starts_from_nothing(client: redis.Re
     assert second.inc("k") == (1, 1)
 
 
-def test_two_processes_that_share_an_id_are_told(client: redis.Redis) -> None:
-    """Neither hangs; each call takes the session over."""
+def test_a_restarted_process_does_not_get_the_session_that_its_predecessor_opened(
+    client: redis.Redis,
+) -> None:
+    """R11: a request of the first life that was held up must not pass for one of the second's."""
+    first, second = (StrictInstanceAwareCounter(client, "p", instance_id="x") for _ in range(2))
+    first.heartbeat()
+    second.heartbeat()
+    assert first._session._number != second._session._number
+
+
+def test_two_processes_that_share_an_id_take_turns(client: redis.Redis) -> None:
+    """It is not to be done; but nobody hangs, and neither's slice is counted twice."""
     one, other = (StrictInstanceAwareCounter(client, "p", instance_id="x") for _ in range(2))
-    for _ in range(3):
-        assert one.inc("k").instance_count > 0
-        assert other.inc("k").instance_count > 0
+    for n in range(1, 4):
+        assert one.inc("k") == (n, n)
+        assert other.inc("k") == (n, n)
+
+
+def test_a_client_of_one_connection(real_server: RedisServer) -> None:
+    pool_class: Any = redis.ConnectionPool
+    pool = pool_class(
+        connection_class=redis.UnixDomainSocketConnection,
+        path=real_server.socket,
+        max_connections=1,
+    )
+    client = redis.Redis(connection_pool=pool, single_connection_client=True)
+    _example(StrictInstanceAwareCounter(client, "p"))
+
+
+@pytest.mark.parametrize("decode_responses", [False, True])
+def test_names_are_utf8_whatever_the_client_encodes(
+    real_server: RedisServer, decode_responses: bool
+) -> None:
+    client = real_server.client(encoding="latin-1", decode_responses=decode_responses)
+    one = StrictInstanceAwareCounter(client, "p")
+    other = StrictInstanceAwareCounter(real_server.client(), "p")
+    one.inc("ö", 7)
+    assert other.inc("ö") == (8, 1)
+    one.clear()
+    assert other.get("ö") == (0, 0)
+    assert real_server.client().smembers("distkit:{p}:keys") == {"ö".encode()}
+
+
+def test_a_lost_hash_of_instances_is_a_loss_like_any_other(client: redis.Redis) -> None:
+    """R5, R10: nobody has a session; the dead go, and the living put back."""
+    now = 1_000_000
+    silent, alive = (
+        StrictInstanceAwareCounter(client, "p", clock_ms=lambda: now) for _ in range(2)
+    )
+    silent.inc("k", 5)
+    alive.inc("k", 2)
+    client.delete("distkit:{p}:instances")
+    now = 0
+    assert alive.get("k") == (2, 2)
+    assert silent.get("k") == (7, 5)
 
 
 def test_an_instance_has_a_name_and_a_readable_repr(client: redis.Redis) -> None:

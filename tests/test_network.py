@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from distkit import OutcomeUnknownError, StrictInstanceAwareCounter
+from distkit import (
+    DistkitError,
+    NotExecutedError,
+    OutcomeUnknownError,
+    StrictInstanceAwareCounter,
+    steps,
+)
+from distkit.session import PATIENCE, Answer, Request
+from distkit.transport import Script
 from tests.proxy import Faults, FaultyProxy
 from tests.servers import RedisServer
 
@@ -128,3 +137,137 @@ def test_an_interrupt_between_send_and_reply_harms_nobody(
             counter.inc("k")
     assert client.get("nothing") is None
     assert counter.inc("k") in [(2, 2), (3, 3)]
+
+
+class FirstTry:
+    """Runs the script, and then fails the first attempt: as if the reply had been lost.
+
+    Args:
+        then: what happens before the second attempt.
+        refusal: what the second attempt meets instead of a run.
+    """
+
+    def __init__(self, then: Callable[[], Any], refusal: Exception | None = None) -> None:
+        self.then, self.refusal, self.tries = then, refusal, 0
+
+    def __call__(self, script: Script, execute: Any, request: Any, wall_ms: Any) -> Any:
+        self.tries += 1
+        if self.tries == 2 and self.refusal:
+            raise self.refusal
+        reply = SCRIPT_RUN(script, execute, request, wall_ms)
+        if self.tries > 1:
+            return reply
+        self.then()
+        raise redis.exceptions.ConnectionError("the reply was lost")
+
+
+SCRIPT_RUN = Script.run
+
+
+def _meets(patch: pytest.MonkeyPatch, fault: FirstTry) -> None:
+    patch.setattr(Script, "run", lambda *args: fault(*args))
+
+
+def test_a_refused_retry_does_not_hide_that_the_call_may_have_run(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R12: the first copy was executed; only the second met a full memory."""
+    client.set_retry(Retry(NoBackoff(), 2))
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter.inc("k")
+    refusal = redis.exceptions.ResponseError("OOM command not allowed")
+    with monkeypatch.context() as patch:
+        _meets(patch, FirstTry(lambda: None, refusal))
+        with pytest.raises(OutcomeUnknownError, match="OOM"):
+            counter.inc("k")
+    assert counter.inc("k") == (3, 3)
+
+
+def test_a_refusal_at_once_is_redis_pys_own_error(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter.inc("k")
+
+    def full(*_: object) -> None:
+        raise redis.exceptions.ResponseError("OOM command not allowed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Script, "run", full)
+        with pytest.raises(redis.exceptions.ResponseError, match="OOM"):
+            counter.inc("k")
+    assert counter.inc("k") == (2, 2)
+
+
+def test_on_a_cluster_too_a_retry_is_known_as_one(
+    cluster: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R11 and R12 need it: the session counts what redis-py's cluster client would hide."""
+    admin = cluster.client()
+    client = redis.RedisCluster(host="127.0.0.1", port=cluster.port)
+    client.flushall()
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter.inc("k")
+    with monkeypatch.context() as patch:
+        _meets(patch, FirstTry(lambda: None))
+        assert counter.inc("k") == (2, 2)
+    with monkeypatch.context() as patch:
+        _meets(patch, FirstTry(admin.flushall))
+        with pytest.raises(OutcomeUnknownError):
+            counter.set("k", 9)
+    assert counter.get("k") == (2, 2)
+
+
+def test_a_cluster_that_is_gone_is_a_clear_error(cluster: RedisServer) -> None:
+    client = redis.RedisCluster(
+        host="127.0.0.1", port=cluster.port, retry=Retry(NoBackoff(), 1), socket_timeout=1
+    )
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter.inc("k")
+    cluster.stop()
+    for call in (lambda: counter.inc("k"), counter.heartbeat, counter.clear):
+        with pytest.raises(DistkitError, match="no reply from Redis") as caught:
+            call()
+        assert isinstance(caught.value, redis.exceptions.ConnectionError)
+
+
+def test_a_session_that_is_lost_again_and_again_ends_the_call(client: redis.Redis) -> None:
+    """Bounded: an instance id in use by somebody else must not make a call endless."""
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter.inc("k")
+    asked: list[Request] = []
+
+    class NoSession:
+        def send(self, request: Request) -> Answer:
+            asked.append(request)
+            return Answer([0], resent=False)
+
+    real, counter._transport = counter._transport, NoSession()
+    with pytest.raises(NotExecutedError, match="lost 9 times in a row"):
+        counter.inc("k")
+    assert len(asked) == PATIENCE + 1
+    counter._transport = real
+    assert counter.inc("k") == (2, 2)
+
+
+def test_what_is_put_back_or_cleared_goes_in_requests_of_bounded_size(
+    client: redis.Redis,
+) -> None:
+    """R10: no request holds the server for long, however much is remembered."""
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter._each(steps.inc(f"k{i}") for i in range(250))
+    client.flushall()
+    sizes: list[int] = []
+
+    class Measured:
+        def send(self, request: Request) -> Answer:
+            sizes.append(len(request.keys) - 2)
+            return real.send(request)
+
+    real, counter._transport = counter._transport, Measured()
+    counter.heartbeat()
+    assert sizes == [0, 0, 100, 100, 50, 0], "no session, open, three to put back, and itself"
+    sizes.clear()
+    counter.clear_on_instance()
+    counter.clear()
+    assert sizes == [100, 100, 50] * 2

@@ -96,7 +96,7 @@ class Network:
         return self.fates.popleft() if self.fates else Fate.DELIVERED
 
     def note(self, command: tuple[Any, ...], fate: Fate, replies: list[Any]) -> None:
-        words = tuple(str(word) for word in command[wire.FIRST_ARG :])
+        words = tuple(wire.text(word) for word in command[wire.FIRST_ARG :])
         self.log += [words, *replies]
         if fate.leaves_a_copy:
             self.copies.append(command)
@@ -205,6 +205,7 @@ class World:
             instance_id=name,
             clock_ms=lambda: self.wall,
         )
+        counter._session._seq = 0  # not at random: both are to use the same numbers
         if self.script is not COUNTER:
             counter._transport = transport_for(self.backend.client, lambda: self.wall, self.script)
         self.instances[name] = Instance(counter, model.Owner(name, self.threshold))
@@ -263,23 +264,19 @@ class World:
         known.update(self.instances[name].owner.memory)
         self._begin(())
         self.instances[name].counter.clear()
-        steps = tuple((key, model.Step("set", 0)) for key in sorted(known))
-        if steps:
-            self._check_call(name, steps, ())
+        self._check_call(name, tuple((key, model.Step("set", 0)) for key in sorted(known)), ())
 
     def clear_on_instance(self, name: str) -> None:
-        owner = self.instances[name].owner
-        keys = sorted(key for key, memory in owner.memory.items() if memory.value)
+        keys = sorted(self.instances[name].owner.memory)
         self._begin(())
         error = ""
         try:
             self.instances[name].counter.clear_on_instance()
         except DistkitError as refused:  # R2: taking a slice away can move the total out of range
             error = type(refused).__name__
-        if keys:
-            steps = tuple((key, model.Step("set_on_instance", 0)) for key in keys)
-            outcomes = self._check_call(name, steps, ())
-            assert error == (model.REFUSED if model.REFUSED in outcomes else "")
+        steps = tuple((key, model.Step("set_on_instance", 0)) for key in keys)
+        outcomes = self._check_call(name, steps, ())
+        assert error == (model.REFUSED if model.REFUSED in outcomes else "")
 
     def _begin(self, fates: Sequence[Fate]) -> None:
         if any(fate is not Fate.DELIVERED for fate in fates) or self.network.down:
@@ -295,6 +292,7 @@ class World:
         outcomes, _ = self._oracle_call(name, steps, fates)
         self._compare()
         if self.meaning is not None:
+            self.meaning = self.meaning._replace(heard=self.meaning.heard.put(name, self.now))
             meant = tuple(self._meant(name, key, step) for key, step in steps)
             assert outcomes == meant, f"R13: {steps} by {name}: {outcomes}, not {meant}"
         return outcomes

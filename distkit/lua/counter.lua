@@ -64,7 +64,8 @@ local function read_instances()
     local time = redis.call('TIME')
     wall = time[1] * 1000 + math.floor(time[2] / 1000)
   end
-  clock = { now = wall, wall = wall, opened = 0, closed = 0 }
+  -- Where only this hash was lost, what counters know of closed sessions must not seem current.
+  clock = { now = wall, wall = wall, opened = 0, closed = wall }
   if found[1] then -- R3: only steps forward count
     local now, last, opened, closed = string.match(found[1], '^(%S+) (%S+) (%S+) (%S+)$')
     clock.now = now + math.max(0, wall - last)
@@ -180,15 +181,21 @@ local function read_counter(i)
   local c = { key = KEYS[i + 2], steps = ARGV[at + 3] }
   local found = redis.pcall('HMGET', c.key, HEAD, me)
   if found.err then
-    c.foreign = true -- not a hash: this counter is refused, the others go on
+    c.foreign = true -- not one of ours: this counter is refused, the others go on
     return c
   end
   c.memory_epoch, c.memory_count = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   c.memory_seq = tonumber(ARGV[at + 2])
   c.epoch, c.high, c.low, c.oldest, c.closed = 0, 0, 0, clock.now, clock.closed
-  if found[1] then
+  if not found[1] then
+    c.foreign = redis.call('EXISTS', c.key) == 1
+  else
     local epoch, high, low, oldest, closed =
       string.match(found[1], '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+    if not closed then
+      c.foreign = true
+      return c
+    end
     c.exists = true
     c.epoch, c.high, c.low = tonumber(epoch), tonumber(high), tonumber(low)
     c.oldest, c.closed = tonumber(oldest), tonumber(closed)
@@ -206,7 +213,8 @@ end
 
 -- R8: take out the slices of the dead; of the total, only what was current.
 local function remove_dead(c)
-  if not c.exists or (clock.now - c.oldest < threshold and c.closed == clock.closed) then
+  local age = clock.now - c.oldest
+  if not c.exists or (age >= 0 and age < threshold and c.closed == clock.closed) then
     return
   end
   local all, names, slices = redis.call('HGETALL', c.key), {}, {}
