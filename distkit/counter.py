@@ -51,7 +51,9 @@ class StrictInstanceAwareCounter:
     Every operation may raise, besides what it names:
         InvalidKeyError: the key is not 1 to 255 bytes without `:`, or no counter (R1).
         NotExecutedError: Redis could not be reached; the call was not executed.
-        OutcomeUnknownError: the call was sent and no reply came; it was executed once or not (R12).
+        OutcomeUnknownError: it was sent and no reply came: it was executed once, or not (R12).
+        redis.exceptions.ResponseError, AuthenticationError: Redis refused the call: out of memory,
+            read-only, no permission. It was not executed.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
@@ -132,7 +134,8 @@ class StrictInstanceAwareCounter:
 
         Raises:
             CounterOverflowError: count is outside ±(2^53 - 1) (R2).
-            OutcomeUnknownError: also when the session was lost while this call was unanswered.
+            OutcomeUnknownError: also when the session was lost while this call was unanswered; it
+                may have moved the epoch, and what it set may be gone already.
             TypeError: count is not an int.
         """
         return self._one(steps.set(key, count))
@@ -180,7 +183,7 @@ class StrictInstanceAwareCounter:
         self._each(steps.set_on_instance(key, 0) for key in keys)
 
     def clear(self) -> None:
-        """Delete every key of the prefix: their epochs move on.
+        """Delete the counters of every key: all are 0, each in a new epoch (R9).
 
         Not atomic over keys: it takes a request for every 100 of them. A key that another instance
         makes meanwhile may stay. After NotExecutedError or OutcomeUnknownError some may be left:
@@ -208,7 +211,8 @@ class StrictInstanceAwareCounter:
     def _each(self, every: Iterable[Step]) -> None:
         """Run them all, a bounded number to a request. A refused one does not keep the others.
 
-        None at all is a heartbeat: every call is one (R4)."""
+        None at all is a heartbeat: every call is one (R4).
+        """
         todo = list(every)
         refused: list[Exception] = []
         for first in range(0, max(1, len(todo)), CHUNK):

@@ -1,8 +1,9 @@
 """What a call can raise besides `TypeError`: each error says whether something has changed.
 
 Every class is also the built-in or redis-py class that a caller who knows nothing of distkit would
-catch. Errors of the server that are none of these (no permission, out of memory, loading, ...) pass
-through as redis-py raises them; such a call has changed nothing.
+catch. A refusal by the server that is none of these (no permission, out of memory, read-only, ...)
+passes through as redis-py raises it, and such a call has changed nothing; unless it met only a
+retry: then the first copy may have been executed, and the error is OutcomeUnknownError.
 """
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -23,7 +24,8 @@ class CounterOverflowError(DistkitError, OverflowError):
 
 class OutcomeUnknownError(DistkitError, RedisConnectionError):
     """The call was sent and its outcome cannot be known (R12). It may have been executed, once; it
-    will not be executed later than the next call. The next call works and says what holds."""
+    will not be executed later than the next call, which works, and says what holds. If the session
+    was lost meanwhile, a `set` or `delete` may have moved the epoch, and its value may be gone."""
 
 
 class NotExecutedError(DistkitError, RedisConnectionError):

@@ -6,7 +6,7 @@ make, `speak` says what it sends next, `hear` tells it the reply, `give_up` ends
 none. States are immutable and hashable. There is no I/O, no thread, no clock and no randomness, and
 nothing is cached: a total is summed from its slices, a dead slice is found by looking.
 
-The rules that this file keeps are R1 to R14 of `spec/SPEC.md`; each function names its own.
+The rules that this file keeps are R2 to R14 of `spec/SPEC.md`; each function names its own.
 Where they are about messages rather than counts, they come from Raft's client sessions (Ongaro,
 "Consensus: Bridging Theory and Practice", 2014, section 6.3) and RIFL's completion records (Lee et
 al., SOSP 2015), cut down to one writer per slice.

@@ -1,0 +1,38 @@
+"""The specification and the tests speak of the same rules: none is without a history."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios import SCENARIOS
+
+ROOT = Path(__file__).parent.parent
+RULES = re.findall(r"^\*\*(R\d+)\.\*\*", (ROOT / "spec" / "SPEC.md").read_text("utf-8"), re.M)
+NAMED_ELSEWHERE = {"R1": "test_bad_input.py"}
+
+
+def test_the_rules_are_numbered_from_1_without_a_gap() -> None:
+    assert [f"R{n}" for n in range(1, 15)] == RULES
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_has_a_history_or_a_test(rule: str) -> None:
+    if rule in NAMED_ELSEWHERE:
+        text = (ROOT / "tests" / NAMED_ELSEWHERE[rule]).read_text("utf-8")
+        assert f"def test_{rule.lower()}_" in text
+    else:
+        assert any(rule in scenario.rules.split() for scenario in SCENARIOS)
+
+
+def test_no_history_names_a_rule_that_is_not_there() -> None:
+    assert {rule for s in SCENARIOS for rule in s.rules.split()} <= set(RULES)
+
+
+def test_the_histories_that_the_specification_quotes_are_there() -> None:
+    text = (ROOT / "spec" / "SPEC.md").read_text("utf-8").replace("\n", " ")
+    quoted = re.findall(r'\("([^"]+)"\)', re.sub(r" +", " ", text))
+    assert quoted
+    assert set(quoted) <= {scenario.name for scenario in SCENARIOS}
