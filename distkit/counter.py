@@ -23,7 +23,7 @@ from distkit.errors import CounterOverflowError, InvalidKeyError, NotExecutedErr
 from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
 from distkit.session import Abandoned, Outcome, Session
 from distkit.steps import CounterState, Step
-from distkit.transport import UNREACHABLE, Clock, explained, transport_for
+from distkit.transport import UNREACHABLE, Clock, prefix_in_other_use, transport_for
 
 CHUNK = 100
 """The most keys that `clear` and `clear_on_instance` put into one request."""
@@ -206,7 +206,9 @@ class StrictInstanceAwareCounter:
         except (*UNREACHABLE, RedisClusterException) as error:
             raise NotExecutedError(f"no reply from Redis ({error}): nothing was deleted") from error
         except ResponseError as error:
-            raise explained(error, (self._space.instances, self._space.keys)) from error
+            if "WRONGTYPE" not in str(error):
+                raise
+            raise prefix_in_other_use((self._space.instances, self._space.keys)) from error
 
     def _each(self, every: Iterable[Step]) -> None:
         """Run them all, a bounded number to a request. A refused one does not keep the others.

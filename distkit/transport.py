@@ -64,7 +64,8 @@ class Transport(Protocol):
     """Sends one request until it is answered or the client's retry policy gives up."""
 
     def send(self, request: Request) -> Answer:
-        """Raises Abandoned without a reply, InvalidKeyError if the prefix is in other use."""
+        """Raises Abandoned without a reply, InvalidKeyError if the prefix is in other use, and what
+        the server refuses with."""
         ...
 
 
@@ -94,27 +95,34 @@ class Wall:
 
 
 class Sending:
-    """One request's transmissions: whether an earlier one may have arrived."""
+    """One request on its way: whether a copy of it may have arrived, and before this attempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: Request) -> None:
+        self.request = request
         self.arrived = False
         self.resent = False
 
-    def transmit(self) -> None:
+    def attempt(self) -> None:
         self.resent = self.arrived
+
+    def transmit(self) -> None:
         self.arrived = True
 
-    def failed(self, error: Exception, request: Request) -> Exception:
-        """What a sending comes to that ended in this error.
+    @contextlib.contextmanager
+    def judged(self) -> Iterator[None]:
+        """Turn the error that ends the sending into what it means.
 
-        An error reply is the server's refusal, and the caller's to see, only if no copy of the
-        request went before it: that one may have been executed.
+        A refusal (an error reply, a wrong password) is the caller's to see, and nothing was
+        executed; unless it met a retry, for the copy before that may have been.
         """
-        if isinstance(error, AuthenticationError):
-            return error
-        if isinstance(error, ResponseError) and not self.resent:
-            return explained(error, request.keys[:2])
-        return Abandoned(self.arrived)
+        try:
+            yield
+        except (*UNREACHABLE, ResponseError) as error:
+            if self.resent or not isinstance(error, AuthenticationError | ResponseError):
+                raise Abandoned(self.arrived) from error
+            if "WRONGTYPE" in str(error):
+                raise prefix_in_other_use(self.request.keys[:2]) from error
+            raise
 
 
 class PoolTransport:
@@ -126,15 +134,12 @@ class PoolTransport:
         self._script = script
 
     def send(self, request: Request) -> Answer:
-        sending = Sending()
-        try:
-            with self._connection() as connection:
-                reply = connection.retry.call_with_retry(
-                    lambda: self._once(connection, request, sending),
-                    lambda _: connection.disconnect(),
-                )
-        except (*UNREACHABLE, ResponseError) as error:
-            raise sending.failed(error, request) from error
+        sending = Sending(request)
+        with sending.judged(), self._connection() as connection:
+            reply = connection.retry.call_with_retry(
+                lambda: self._once(connection, sending),
+                lambda _: connection.disconnect(),
+            )
         return Answer(reply, sending.resent)
 
     @contextlib.contextmanager
@@ -156,7 +161,8 @@ class PoolTransport:
                 if not only:
                     client.connection_pool.release(connection)
 
-    def _once(self, connection: Any, request: Request, sending: Sending) -> Any:
+    def _once(self, connection: Any, sending: Sending) -> Any:
+        sending.attempt()
         connection.connect()
 
         def execute(*command: object) -> Any:
@@ -165,7 +171,7 @@ class PoolTransport:
 
         wall_ms = self._wall.read()
         sending.transmit()
-        return self._script.run(execute, request, wall_ms)
+        return self._script.run(execute, sending.request, wall_ms)
 
 
 class ClusterTransport:
@@ -181,28 +187,27 @@ class ClusterTransport:
 
     def send(self, request: Request) -> Answer:
         client: Any = self._client
-        sending = Sending()
-        try:
+        sending = Sending(request)
+        with sending.judged():
             reply = client.retry.call_with_retry(
-                lambda: self._once(request, sending), lambda _: self._rediscover()
+                lambda: self._once(sending), lambda _: self._rediscover()
             )
-        except (*UNREACHABLE, ResponseError) as error:
-            raise sending.failed(error, request) from error
         return Answer(reply, sending.resent)
 
-    def _once(self, request: Request, sending: Sending) -> Any:
+    def _once(self, sending: Sending) -> Any:
         client: Any = self._client
+        sending.attempt()
 
         def execute(*command: object) -> Any:
             return client.execute_command(*command, target_nodes=node)
 
         wall_ms = self._wall.read()
         try:
-            node = client.get_node_from_key(request.keys[0])
+            node = client.get_node_from_key(sending.request.keys[0])
             if node is None:
                 raise RedisConnectionError("no node of the cluster serves this prefix")
             sending.transmit()
-            return self._script.run(execute, request, wall_ms)
+            return self._script.run(execute, sending.request, wall_ms)
         except (RedisClusterException, ClusterDownError) as error:
             # As lasting as a lost connection, and to be tried again like one.
             raise RedisConnectionError(str(error)) from error
@@ -213,10 +218,8 @@ class ClusterTransport:
             client.nodes_manager.initialize()
 
 
-def explained(error: ResponseError, own: Sequence[str]) -> Exception:
-    """A key of another type where the prefix keeps its own is bad input; the rest is redis-py's."""
-    if "WRONGTYPE" not in str(error):
-        return error
+def prefix_in_other_use(own: Sequence[str]) -> InvalidKeyError:
+    """R1's error where something else stands in place of the keys that every prefix has."""
     instances, keys = own
     return InvalidKeyError(
         f"this prefix cannot be used: the Redis keys {instances!r} (a hash) and {keys!r} (a set) "

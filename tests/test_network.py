@@ -183,6 +183,24 @@ def test_a_refused_retry_does_not_hide_that_the_call_may_have_run(
     assert counter.inc("k") == (3, 3)
 
 
+def test_a_wrong_password_on_reconnecting_does_not_hide_it_either(
+    real_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = real_server.client(retry=Retry(NoBackoff(), 2))
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter.inc("k")
+
+    def refused(*_: object) -> None:
+        raise redis.exceptions.AuthenticationError("invalid username-password pair")
+
+    with monkeypatch.context() as patch:
+        reconnecting = redis.UnixDomainSocketConnection, "connect", refused
+        _meets(patch, FirstTry(lambda: patch.setattr(*reconnecting)))
+        with pytest.raises(OutcomeUnknownError, match="invalid username-password pair"):
+            counter.inc("k")
+    assert counter.inc("k") == (3, 3)
+
+
 def test_a_refusal_at_once_is_redis_pys_own_error(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
