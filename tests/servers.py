@@ -28,8 +28,11 @@ from typing import Any, NamedTuple
 import redis
 
 START_SECONDS = 20.0
-HIGHEST_PORT = 55_535
-"""A cluster's second port is its first one plus 10,000: above this, a node refuses to start."""
+START_ATTEMPTS = 5
+"""A port that was free may be another's by the time that the server wants it."""
+CLUSTER_BUS = 10_000
+HIGHEST_PORT = 2**16 - 1 - CLUSTER_BUS
+"""A cluster's second port is this much above its first: above, a node refuses to start."""
 PR_SET_PDEATHSIG = 1
 OLDEST = (6, 2)
 
@@ -123,11 +126,20 @@ class RedisServer:
         # Not pytest's tmp_path: a unix socket's path has room for some 100 bytes.
         self.folder = tempfile.mkdtemp(prefix="dk-")
         self.socket = f"{self.folder}/redis.sock"
-        self.port = free_port() if tcp else 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
-        self._process = subprocess.Popen(
+        atexit.register(self.stop)
+        for attempts_left in reversed(range(START_ATTEMPTS if tcp else 1)):
+            self.port = free_port() if tcp else 0
+            self._process = self._start(options)
+            if self._answers():
+                return
+            if not attempts_left:
+                raise RuntimeError(f"{binary.path} did not start: {self._last_words()}")
+
+    def _start(self, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [
-                *(str(binary.path), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *(str(self.binary.path), "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--unixsocket", self.socket, "--dir", self.folder),
                 *("--save", "", "--appendonly", "no", "--daemonize", "no", *options),
             ],
@@ -136,26 +148,26 @@ class RedisServer:
             env={"PATH": os.defpath, "LC_ALL": "C"},
             preexec_fn=_die_with_the_parent(),
         )
-        atexit.register(self.stop)
-        self._wait_until_it_answers()
+
+    def _answers(self) -> bool:
+        """Wait for its first reply; False if it ended instead, or took too long."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                with self.client() as client:
+                    return bool(client.ping())
+            except redis.exceptions.ConnectionError:
+                time.sleep(0.02)
+        return False
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        said = self._log.read()[-1000:].decode(errors="replace")
+        self.stop()
+        return said
 
     def client(self, **options: Any) -> redis.Redis:
         return redis.Redis(unix_socket_path=self.socket, **options)
-
-    def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                with self.client() as client:
-                    client.ping()
-                return
-            except redis.exceptions.ConnectionError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    self._log.seek(0)
-                    said = self._log.read()[-1000:].decode(errors="replace")
-                    self.stop()
-                    raise RuntimeError(f"{self.binary.path} did not start: {said}") from None
-                time.sleep(0.02)
 
     def stop(self) -> None:
         """End it, now; once is enough."""
@@ -173,13 +185,22 @@ def server_for(binary: Binary) -> RedisServer:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, low enough for a cluster's node."""
+    """A port that nobody listens on, with one for a cluster's bus free above it."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port <= HIGHEST_PORT:
+        port = _bound(0)
+        if port and port <= HIGHEST_PORT and _bound(port + CLUSTER_BUS):
             return port
+
+
+def _bound(port: int) -> int:
+    """The port (0: any), if it can be bound; else 0."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+        bound: int = probe.getsockname()[1]
+        return bound
 
 
 def _die_with_the_parent() -> Callable[[], None] | None:
