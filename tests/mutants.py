@@ -31,8 +31,8 @@ MUTANTS = [
     Mutant(
         "a read adopts the epoch and revives the stale slice",
         "  put_back(c)\n  c.before =",
-        "  put_back(c)\n  if c.steps == '' and c.slice and c.slice[2] ~= c.epoch then\n"
-        "    c.slice[2], c.changed, c.slice_changed = c.epoch, true, true\n  end\n  c.before =",
+        "  put_back(c)\n  if c.steps == '' and c.seq > 0 and c.made_in ~= c.epoch then\n"
+        "    c.made_in, c.changed, c.slice_changed = c.epoch, true, true\n  end\n  c.before =",
     ),
     Mutant(
         "only positive slices are put back",
@@ -80,12 +80,12 @@ MUTANTS = [
     ),
     Mutant(
         "the owner's memory loses to an equal copy",
-        "c.slice[3] > c.memory_seq",
-        "c.slice[3] >= c.memory_seq",
+        "c.seq > c.memory_seq",
+        "c.seq >= c.memory_seq",
     ),
     Mutant(
         "the owner's memory wins over a newer slice",
-        "if c.slice and c.slice[3] > c.memory_seq then",
+        "if c.seq > c.memory_seq then",
         "if false then",
     ),
     Mutant(
