@@ -84,3 +84,18 @@ def test_what_is_left_out_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPa
         (),
         ("gone: not found", "no server: does not run on this machine"),
     )
+
+
+def test_a_run_without_any_real_server_fails_and_says_why() -> None:
+    """A run on fakeredis alone proves less than it shows."""
+    program = """
+import pytest, sys
+from tests import servers
+servers.find_binaries = lambda: servers.Found((), ("the path: not found",))
+sys.exit(pytest.main(["-p", "no:cacheprovider", "-n", "0", "tests/test_spec.py"]))
+"""
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=60)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "no real redis-server was found to test on (the path: not found)" in done.stderr
