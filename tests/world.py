@@ -92,7 +92,7 @@ class Network:
         self.fates = deque(fates)
         self.log: list[object] = []
 
-    def transmit(self, command: tuple[Any, ...]) -> Fate:
+    def next_fate(self) -> Fate:
         return self.fates.popleft() if self.fates else Fate.DELIVERED
 
     def note(self, command: tuple[Any, ...], fate: Fate, replies: list[Any]) -> None:
@@ -122,7 +122,7 @@ class FaultyConnection:
         if self.script_call is None:
             return super().read_response(*args, **options)  # type: ignore[misc]
         command, self.script_call = self.script_call, None
-        fate = self.network.transmit(command)
+        fate = self.network.next_fate()
         replies: list[Any] = []
         try:
             for _ in range(fate.runs):

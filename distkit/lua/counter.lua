@@ -197,7 +197,7 @@ local function read_counter(i)
     oldest = tonumber(oldest), closed = tonumber(closed),
     count = tonumber(count or 0), made_in = tonumber(made_in or -1), seq = tonumber(last or -1),
     record = record, before = false, gone = false,
-    changed = false, slice_changed = false, looked = false,
+    changed = false, slice_changed = false,
   }
 end
 
@@ -226,7 +226,7 @@ local function remove_dead(c)
       c.high, c.low = add(c.high, c.low, -count)
     end
   end
-  c.gone, c.oldest, c.looked, c.changed = names_of(is_dead), oldest, true, true
+  c.gone, c.oldest, c.changed = names_of(is_dead), oldest, true
 end
 
 -- R10: the owner's memory wins over an older or equal copy, unless the epoch has moved on. What
@@ -298,10 +298,8 @@ local function write_counter(c)
   if not c.changed then
     return
   end
-  if c.looked then
+  if c.gone then -- all slices were looked at, now
     c.closed = clock.closed
-  end
-  if c.gone then
     delete_fields(c.key, c.gone)
   end
   local head = string.format('%.0f %.0f %.0f %.0f %.0f', c.epoch, c.high, c.low, c.oldest, c.closed)
