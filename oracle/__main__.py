@@ -1,0 +1,17 @@
+"""The oracle's command line: `python -m oracle COMMAND`. Needs the extra `oracle`.
+
+Each command is a module of its own; this file only lists them.
+"""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """The counter as a state machine: explore it, and check other counters against it."""
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m oracle")
