@@ -25,23 +25,24 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant(
         "a dead stale slice is subtracted from the total",
-        "if tonumber(epoch) == c.epoch then\n      c.high",
-        "if true then\n      c.high",
+        "if made_in == epoch then\n        high, low",
+        "if true then\n        high, low",
     ),
     Mutant(
         "a read adopts the epoch and revives the stale slice",
-        "  put_back(c)\n  c.before =",
-        "  put_back(c)\n  if c.steps == '' and c.seq > 0 and c.made_in ~= c.epoch then\n"
-        "    c.made_in, c.changed, c.slice_changed = c.epoch, true, true\n  end\n  c.before =",
+        "  if want ~= have and",
+        "  if ARGV[at + 3] == '' and found[2] and made_in ~= epoch then\n    have = count\n"
+        "    slice, changed = count .. ' ' .. epoch .. ' ' .. last .. ' 0 0 0 0', true\n"
+        "  elseif want ~= have and",
     ),
     Mutant(
         "only positive slices are put back",
-        "c.memory_epoch == c.epoch and c.memory_count or 0",
-        "c.memory_epoch == c.epoch and math.max(0, c.memory_count) or 0",
+        "    want = ARGV[at + 1]",
+        "    want = tonumber(ARGV[at + 1]) > 0 and ARGV[at + 1] or '0'",
     ),
     Mutant(
         "counts beyond 2^53 are taken",
-        "if new_high == 0 and math.abs(new_count) <= MAX then",
+        "if new_high == 0 and new_count <= MAX and new_count >= -MAX then",
         "if true then",
     ),
     Mutant(
@@ -51,68 +52,70 @@ MUTANTS = [
     ),
     Mutant(
         "dead only past the threshold, not at it",
-        "clock.now - heartbeat >= threshold then",
-        "clock.now - heartbeat > threshold then",
+        "now - heartbeat >= threshold then",
+        "now - heartbeat > threshold then",
     ),
     Mutant(
         "the scan starts only past the threshold",
-        "age < threshold and",
-        "age <= threshold and",
+        "age >= threshold or",
+        "age > threshold or",
     ),
     Mutant(
         "a late copy is executed",
-        "if mine.seq > seq then\n    write_clock()\n    return { LATE, mine.seq }\n  end\n  local counters",
-        "if false then\n    write_clock()\n    return { LATE, mine.seq }\n  end\n  local counters",
+        "\nif my_seq > seq then",
+        "\nif false then",
     ),
-    Mutant("a retry is executed again", "retry = {}, mine.seq == seq", "retry = {}, false"),
-    Mutant(
-        "any session will do", "if not mine or mine.session ~= session then", "if not mine then"
-    ),
+    Mutant("a retry is executed again", "nil\nif my_seq == seq then", "nil\nif false then"),
+    Mutant("any session will do", "if my_session ~= session then", "if not my_session then"),
     Mutant(
         "a slice is put back over a newer epoch",
-        "c.memory_epoch == c.epoch and c.memory_count or 0",
-        "c.memory_count",
+        "if remembered_in == epoch then",
+        "if true then",
     ),
     Mutant(
         "an older epoch is kept against the owner's memory",
-        "if c.memory_epoch > c.epoch then",
+        "if remembered_in ~= epoch and tonumber(remembered_in) > tonumber(epoch) then",
         "if false then",
     ),
     Mutant(
         "the owner's memory loses to an equal copy",
-        "c.seq > c.memory_seq",
-        "c.seq >= c.memory_seq",
+        "tonumber(last) <= tonumber(ARGV[at + 2])",
+        "tonumber(last) < tonumber(ARGV[at + 2])",
     ),
     Mutant(
         "the owner's memory wins over a newer slice",
-        "if c.seq > c.memory_seq then",
-        "if false then",
+        "  if want ~= have and tonumber(last) <= tonumber(ARGV[at + 2]) then",
+        "  if want ~= have then",
     ),
     Mutant(
         "a read is no heartbeat",
-        "  write_entry(session, seq)\n  return reply",
-        "  local reads = true\n  for _, c in ipairs(counters) do\n    reads = reads and c.steps == ''\n"
-        "  end\n  if reads and #counters > 0 then\n    write_clock()\n  else\n"
-        "    write_entry(session, seq)\n  end\n  return reply",
+        "write_instances(session, ARGV[3])\nreturn reply",
+        "local reads = #KEYS > 2\nfor i = 1, #KEYS - 2 do\n  reads = reads and ARGV[6 + 4 * i] == ''\n"
+        "end\nif reads then\n  write_instances()\nelse\n  write_instances(session, ARGV[3])\nend\n"
+        "return reply",
     ),
     Mutant(
         "the clock runs backwards",
-        "clock.now = now + math.max(0, wall - last)",
-        "clock.now = now + wall - last",
+        "now = last_now + math.max(0, wall - last_wall)",
+        "now = last_now + wall - last_wall",
     ),
     Mutant(
         "the sessions of the dead stay open",
-        "  if closing > 0 then",
-        "  if false then",
+        "if #closing > 0 then",
+        "if false then",
     ),
     Mutant(
         "lost writes close no session",
-        "  if mine.seq < acked then\n    close_every_session()\n    write_clock()\n    return { NO_SESSION }",
-        "  if false then\n    return { NO_SESSION }",
+        "\nif my_seq < acked then",
+        "\nif false then",
     ),
     Mutant("set leaves the epoch", "0, n, epoch + 1, n", "0, n, epoch, n"),
-    Mutant("delete leaves the epoch", "high, 0, epoch + 1, 0", "high, 0, epoch, 0"),
-    Mutant("the caller may be dead to itself", "all[i] ~= HEAD and all[i] ~= me", "all[i] ~= HEAD"),
+    Mutant("delete leaves the epoch", "= 0, epoch + 1, 0", "= 0, epoch, 0"),
+    Mutant(
+        "the caller may be dead to itself",
+        "if name ~= HEAD and name ~= me then\n        names[#names + 1] = name\n        slices",
+        "if name ~= HEAD then\n        names[#names + 1] = name\n        slices",
+    ),
     Mutant(
         "the oldest heartbeat is forgotten",
         "elseif heartbeat < oldest then",
@@ -120,19 +123,19 @@ MUTANTS = [
     ),
     Mutant(
         "a closed session starts no scan",
-        " and c.closed == clock.closed) then",
+        " or looked ~= closed) then",
         ") then",
     ),
     Mutant("a total beyond 2^53 loses a unit", "low - SPAN + n", "low - MAX + n"),
     Mutant(
         "a late copy of an open takes the session",
-        "if mine and mine.seq > seq then",
+        "if my_seq and my_seq > seq then",
         "if false then",
     ),
     Mutant(
         "a retried open gets another session",
-        "if mine and mine.seq == seq then",
-        "if false then",
+        "  if my_seq == seq then",
+        "  if false then",
     ),
     Mutant(
         "a refused step takes the others with it",
@@ -140,5 +143,5 @@ MUTANTS = [
         "      high, low, epoch, count = new_high, new_low, new_epoch, new_count\n    else\n"
         "      break\n    end",
     ),
-    Mutant("a new counter is not listed", "redis.call('SADD'", "redis.call('SISMEMBER'"),
+    Mutant("a new counter is not listed", "call('SADD'", "call('SISMEMBER'"),
 ]
