@@ -1,7 +1,8 @@
 """distkit: counters on Redis that know which process counted what.
 
-`StrictInstanceAwareCounter` is the counter. The rules that it obeys are in `spec/SPEC.md`; the same
-rules as a pure state machine are the package `oracle`, against which it is tested step by step.
+`StrictInstanceAwareCounter` is the counter; for asyncio, `distkit.asyncio` has it. The rules that
+it obeys are in `spec/SPEC.md`; the same rules as a pure state machine are the package `oracle`,
+against which it is tested step by step.
 """
 
 from distkit.counter import StrictInstanceAwareCounter
@@ -12,9 +13,11 @@ from distkit.errors import (
     NotExecutedError,
     OutcomeUnknownError,
 )
-from distkit.steps import CounterState
+from distkit.steps import Change, Comparator, CounterState, eq, gt, lt, ne
 
 __all__ = [
+    "Change",
+    "Comparator",
     "CounterOverflowError",
     "CounterState",
     "DistkitError",
@@ -22,4 +25,8 @@ __all__ = [
     "NotExecutedError",
     "OutcomeUnknownError",
     "StrictInstanceAwareCounter",
+    "eq",
+    "gt",
+    "lt",
+    "ne",
 ]

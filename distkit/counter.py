@@ -1,42 +1,45 @@
-"""The counter for synchronous programs: a lock, a transport and the session.
+"""The counter for synchronous programs: threads, a transport and the session.
 
-The rules are the session's and the script's; this file waits for Redis, one request at a time, and
-turns outcomes into results and exceptions.
+The rules are the session's and the script's. Here one thread of those that wait leads: it sends the
+next request, for a group of them, and waits for Redis; when its own call is done it leaves the rest
+to the next. If it is interrupted (Ctrl-C between send and reply), whoever leads next sends the
+same request again, and everybody of the group gets the reply that was his.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
 import threading
-import uuid
 import weakref
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, TypeAlias
 
 import redis
-from redis.client import NEVER_DECODE
-from redis.exceptions import RedisClusterException, ResponseError
 
-from distkit import steps
-from distkit.errors import CounterOverflowError, InvalidKeyError, NotExecutedError
-from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
-from distkit.session import Abandoned, Outcome, Session
-from distkit.steps import CounterState, Step
-from distkit.transport import UNREACHABLE, Clock, prefix_in_other_use, transport_for
+from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
+from distkit.life import Pulse, Report
+from distkit.line import Waiting
+from distkit.session import Outcome
+from distkit.steps import Change, CounterState, Step
+from distkit.steps import set as set_step
+from distkit.transport import Abandoned, Clock, transport_for
 
-CHUNK = 100
-"""The most keys that `clear` and `clear_on_instance` put into one request."""
+Base: TypeAlias = Operations[CounterState, Change, list[CounterState], list[Change], None]
 
 
-class StrictInstanceAwareCounter:
+class StrictInstanceAwareCounter(Base):
     """A counter to which every instance contributes its own slice; the total is the live ones' sum.
 
     An instance that has been silent for the threshold is presumed dead, and its slice goes at the
     next call on that key. If it was only silent, its slices come back with its next call.
 
-    One object is one instance. It may be shared by threads; calls take turns. In a forked child it
-    is a new instance, with a new id and nothing remembered.
+    One object is one instance. Threads may share it; those that wait while a request is in flight
+    share the next one. In a forked child it is a new instance, with a new id and nothing
+    remembered.
+
+    `with counter:` is the life of an instance: inside, a thread sends a heartbeat whenever a third
+    of the threshold has passed without a call; on leaving, its slices are removed and its session
+    is closed (R16). What goes wrong with either is said in the log, `distkit`.
 
     Args:
         client: a `redis.Redis` or `redis.RedisCluster` of any settings, or a fake of them. Its
@@ -47,13 +50,6 @@ class StrictInstanceAwareCounter:
         instance_id: this instance's name, 1 to 255 bytes without `:`; a UUID4 unless given. Two
             that live at once must not share one. A later life starts from nothing (R10).
         clock_ms: for tests: returns the server's wall clock in ms. Without it, Redis's `TIME`.
-
-    Every operation may raise, besides what it names:
-        InvalidKeyError: the key is not 1 to 255 bytes without `:`, or no counter (R1).
-        NotExecutedError: Redis could not be reached; the call was not executed.
-        OutcomeUnknownError: it was sent and no reply came: it was executed once, or not (R12).
-        redis.exceptions.ResponseError, AuthenticationError: Redis refused the call: out of memory,
-            read-only, no permission. It was not executed.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
@@ -70,197 +66,209 @@ class StrictInstanceAwareCounter:
         instance_id: str | None = None,
         clock_ms: Clock | None = None,
     ) -> None:
-        name = str(uuid.uuid4()) if instance_id is None else instance_id
-        threshold = checked_int(dead_instance_threshold_ms, "dead_instance_threshold_ms")
-        if not 1 <= threshold <= LIMIT:
-            raise ValueError(
-                f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
-            )
         self._transport = transport_for(client, clock_ms)
-        self._client = client
-        self._space = Keyspace(prefix)
-        # An id that was given may have had another life: its numbers must not be taken for ours.
-        seq = 0 if instance_id is None else secrets.randbits(40)
-        self._session = Session(self._space, checked_name(name, "instance_id"), threshold, seq)
-        self._lock = threading.Lock()
-        _living.add(self)
+        self._client: Any = client
+        super().__init__(prefix, dead_instance_threshold_ms, instance_id)
+        self._mutex = threading.Lock()  # for the line, and for who leads it
+        self._leader: _Thread | None = None
+        self._pulse = Pulse(dead_instance_threshold_ms)
+        self._heart: _Heart | None = None
+        self._alive = False
 
     def _be_born_again(self) -> None:
-        """In a forked child: a new instance, with an id of its own and nothing remembered."""
-        self._session = Session(self._space, str(uuid.uuid4()), self._session.threshold_ms)
-        self._lock = threading.Lock()
+        super()._be_born_again()
+        self._mutex = threading.Lock()
+        self._leader = None
+        self._heart = None  # threads are not inherited; the next call starts another
 
-    def __repr__(self) -> str:
-        return f"<StrictInstanceAwareCounter {self._space.prefix!r} instance {self.instance_id!r}>"
+    # --- Life ------------------------------------------------------------------------------------
 
-    @property
-    def instance_id(self) -> str:
-        """This instance's name."""
-        return self._session.instance_id
+    def __enter__(self) -> StrictInstanceAwareCounter:
+        """Raises RuntimeError inside another `with` on the same counter."""
+        if self._alive:
+            raise RuntimeError("this instance is alive already: a `with` inside its own `with`")
+        self._alive = True
+        self._keep_beating()
+        return self
 
-    def inc(self, key: str, count: int = 1) -> CounterState:
-        """Add `count` to this instance's slice (R9).
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._alive = False
+        if self._heart is not None:
+            self._heart.stop()
+            self._heart = None
+        try:
+            self._leave()
+        except Exception as failure:
+            Report(self.instance_id).could_not_leave(failure)
 
-        Returns:
-            The total and this slice, after it.
+    def _leave(self) -> None:
+        """R16: first the slices, for a later life of this id could not know of them."""
+        try:
+            if self._session.has_opened:
+                self.clear_on_instance()
+        finally:
+            self._serve(_Thread((), leaving=True))
 
-        Raises:
-            CounterOverflowError: the slice or the total would leave ±(2^53 - 1) (R2).
-            TypeError: count is not an int.
-        """
-        return self._one(steps.inc(key, count))
+    def _keep_beating(self) -> None:
+        if self._alive and self._heart is None:
+            self._heart = _Heart(self)
+            self._heart.start()
 
-    def dec(self, key: str, count: int = 1) -> CounterState:
-        """Take `count` from this instance's slice; it may go below 0 (R9). Otherwise as `inc`."""
-        return self._one(steps.dec(key, count))
-
-    def get(self, key: str) -> CounterState:
-        """Read the total and this slice. It is a heartbeat, and removes the dead (R4, R8).
-
-        Raises:
-            CounterOverflowError: the live slices add up to more than 2^53 - 1 (R2).
-        """
-        return self._one(steps.get(key))
-
-    def set_on_instance(self, key: str, count: int) -> CounterState:
-        """Make `count` this instance's slice; the others keep theirs (R9). Else as `inc`."""
-        return self._one(steps.set_on_instance(key, count))
-
-    def set(self, key: str, count: int) -> CounterState:
-        """Make `count` the total: the epoch moves on, and this instance owns all of it (R9).
-
-        Returns:
-            `(count, count)`.
-
-        Raises:
-            CounterOverflowError: count is outside ±(2^53 - 1) (R2).
-            OutcomeUnknownError: also when the session was lost while this call was unanswered; it
-                may have moved the epoch, and what it set may be gone already.
-            TypeError: count is not an int.
-        """
-        return self._one(steps.set(key, count))
-
-    def delete_on_instance(self, key: str) -> CounterState:
-        """Remove this instance's slice; the others keep theirs (R9).
-
-        Returns:
-            The new total, and what was removed.
-        """
-        return self._one(steps.delete_on_instance(key))
-
-    def delete(self, key: str) -> CounterState:
-        """Remove every instance's slice: the epoch moves on (R9).
-
-        Returns:
-            The total and this slice, as they were before.
-
-        Raises:
-            CounterOverflowError: the live slices add up to more than 2^53 - 1; `set` still works.
-            OutcomeUnknownError: also when the session was lost while this call was unanswered.
-        """
-        return self._one(steps.delete(key))
+    # --- Calls -----------------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        """Say that this instance is alive, and nothing else (R4).
-
-        If it had been presumed dead, all its slices are back when this returns (R10).
-        """
         self._run(())
 
     def clear_on_instance(self) -> None:
-        """Remove this instance's slices on every key. The others keep theirs.
-
-        Not atomic over keys: it takes a request for every 100 of them. After NotExecutedError or
-        OutcomeUnknownError some may be left: call it again.
-
-        Raises:
-            CounterOverflowError: without one of the slices a total would leave ±(2^53 - 1) (R2);
-                that slice stays, the others are gone.
-        """
-        with self._lock:
-            # All of them: one that is remembered as 0 may hold what an unanswered call did.
-            keys = sorted(self._session.memory)
-        self._each(steps.set_on_instance(key, 0) for key in keys)
+        self._all(self._clearing_of_this_instance())
 
     def clear(self) -> None:
-        """Delete the counters of every key: all are 0, each in a new epoch (R9).
+        keys = {*self._known_keys(), *list(self._session.memory)}
+        self._all([set_step(key, 0) for key in sorted(keys)])
 
-        Not atomic over keys: it takes a request for every 100 of them. A key that another instance
-        makes meanwhile may stay. After NotExecutedError or OutcomeUnknownError some may be left:
-        call it again.
-        """
-        self._each(steps.set(key, 0) for key in self._known_keys())
-
-    def _known_keys(self) -> list[str]:
-        client: Any = self._client
-        with self._lock:
-            known = set(self._session.memory)
-        cursor = 0
-        try:
-            while True:
-                command = ("SSCAN", self._space.keys.encode(), cursor, "COUNT", 1000)
-                cursor, found = client.execute_command(*command, **{NEVER_DECODE: True})
-                known.update(key.decode() for key in found)
-                if not cursor:
-                    return sorted(known)
-        except (*UNREACHABLE, RedisClusterException) as error:
-            raise NotExecutedError(f"no reply from Redis ({error}): nothing was deleted") from error
-        except ResponseError as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            raise prefix_in_other_use((self._space.instances, self._space.keys)) from error
-
-    def _each(self, every: Iterable[Step]) -> None:
-        """Run them all, a bounded number to a request. A refused one does not keep the others.
-
-        None at all is a heartbeat: every call is one (R4).
-        """
-        todo = list(every)
-        refused: list[Exception] = []
-        for first in range(0, max(1, len(todo)), CHUNK):
-            for outcome in self._run(todo[first : first + CHUNK]):
-                if isinstance(outcome, CounterOverflowError | InvalidKeyError):
-                    refused.append(outcome)
-                else:
-                    _unwrap(outcome)
-        if refused:
-            raise refused[0]
+    def _known_keys(self) -> set[str]:
+        scan = KnownKeys(self._space)
+        while not scan.done:
+            try:
+                scan.hear(self._client.execute_command(*scan.command, **scan.options))
+            except SCAN_ERRORS as error:
+                raise scan.judged(error) from error
+        return scan.found
 
     def _one(self, step: Step) -> CounterState:
-        return _unwrap(self._run((step,))[0])
+        state: CounterState = result_of(self._run((step,))[0])
+        return state
+
+    def _one_if(self, step: Step) -> Change:
+        change: Change = result_of(self._run((step,))[0])
+        return change
+
+    def _all(self, todo: Sequence[Step]) -> list[CounterState]:
+        batch = Batch(todo)
+        for piece in batch.pieces():
+            batch.outcomes += self._run(piece)
+        return batch.results()
+
+    def _all_if(self, todo: Sequence[Step]) -> list[Change]:
+        changes: list[Any] = self._all(todo)
+        return changes
 
     def _run(self, todo: Sequence[Step]) -> list[Outcome]:
-        """Drive the session: each request that it asks for is sent, and answered or abandoned."""
-        with self._lock:
-            run = self._session.run(todo)
+        """Have the steps run; none at all is a heartbeat. Returns an outcome for each."""
+        if self._alive:
+            self._keep_beating()
+        caller = _Thread(todo)
+        self._serve(caller)
+        if not todo and caller.failure is not None:
+            raise caller.failure
+        return caller.outcomes
+
+    def _serve(self, caller: _Thread) -> None:
+        """Wait until the caller's steps are done; lead, if nobody does."""
+        try:
+            with self._mutex:
+                if self._leader is None or self._leader.gone:
+                    self._leader = caller
+                else:
+                    caller.close_gate()
+                self._line.join(caller)
+            caller.wait()
+            while not caller.done:
+                self._serve_a_group()
+        except BaseException:
+            with self._mutex:
+                self._line.withdraw(caller)
+            raise
+        finally:
+            if self._leader is caller:
+                self._hand_over(caller)
+
+    def _hand_over(self, caller: _Thread) -> None:
+        with self._mutex:
+            heir = self._line.heir(caller)
+            assert heir is None or isinstance(heir, _Thread)
+            self._leader = heir
+        if heir is not None:
+            heir.wake()
+
+    def _serve_a_group(self) -> None:
+        """The group that was left unfinished, or the next one."""
+        session = self._session
+        with self._mutex:
+            call = self._line.take()
+        assert call is not None, "the leader itself is in line"
+        session.begin(call)
+        while not call.done:
+            request = session.speak()
             try:
-                request = next(run)
-                while True:
-                    try:
-                        answer = self._transport.send(request)
-                    except Abandoned as end:
-                        request = run.throw(end)
-                    else:
-                        request = run.send(answer)
-            except StopIteration as done:
-                outcomes: list[Outcome] = done.value
-                return outcomes
+                reply = self._transport.send(request)
+            except Abandoned as end:
+                session.give_up(end.__cause__)
+            except Exception as error:
+                session.refuse(error)
+            else:
+                session.hear(reply)
+                self._pulse.heard()
+        self._line.hand_out()
 
 
-_living: weakref.WeakSet[StrictInstanceAwareCounter] = weakref.WeakSet()
+class _Thread(Waiting):
+    """A thread in line. Its gate is open when it is done, or is to lead."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, steps: Sequence[Step], *, leaving: bool = False) -> None:
+        super().__init__(steps, leaving=leaving)
+        self._gate: threading.Lock | None = None
+
+    def close_gate(self) -> None:
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def wait(self) -> None:
+        if self._gate is not None:
+            self._gate.acquire()
+
+    def wake(self) -> None:
+        if self._gate is not None and self._gate.locked():
+            self._gate.release()
 
 
-def _after_fork_in_child() -> None:
-    """Parent and child must not speak with one voice: each would get the other's replies (R11)."""
-    for counter in list(_living):
-        counter._be_born_again()
+class _Heart(threading.Thread):
+    """Sends a heartbeat whenever nothing else was sent for a third of the threshold."""
 
+    def __init__(self, counter: StrictInstanceAwareCounter) -> None:
+        super().__init__(name=f"distkit heartbeat {counter.instance_id}", daemon=True)
+        self._counter = weakref.ref(counter)
+        self._report = Report(counter.instance_id)
+        self._wait_s = counter._pulse.interval_s
+        self._stopped = threading.Event()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    def stop(self) -> None:
+        self._stopped.set()
+        if self is not threading.current_thread():
+            self.join()
 
+    def run(self) -> None:
+        while not self._stopped.wait(self._wait_s):
+            counter = self._counter()
+            if counter is None:
+                return
+            self._beat(counter)
+            del counter
 
-def _unwrap(outcome: Outcome) -> CounterState:
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+    def _beat(self, counter: StrictInstanceAwareCounter) -> None:
+        pulse = counter._pulse
+        if pulse.due_in_s() <= 0:
+            try:
+                counter.heartbeat()
+                self._report.succeeded()
+            except Exception as error:
+                self._report.failed(error)
+        wait_s = pulse.due_in_s()
+        self._wait_s = wait_s if wait_s > 0 else pulse.interval_s

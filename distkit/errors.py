@@ -10,7 +10,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 class DistkitError(Exception):
-    """The base of all that distkit raises on its own account, but for `TypeError`."""
+    """The base of all that distkit raises on its own account, but for `TypeError`.
+
+    Attributes:
+        outcomes: after a batch, what became of each step, in order: its result or its error.
+    """
+
+    outcomes: tuple[object, ...] = ()
 
 
 class InvalidKeyError(DistkitError, ValueError):

@@ -36,23 +36,26 @@ def checked_int(number: object, what: str) -> int:
     return number
 
 
-def checked_count(number: object) -> int:
+def checked_count(number: object, what: str = "count") -> int:
     """R2: return the count, or raise TypeError or CounterOverflowError."""
-    count = checked_int(number, "count")
+    count = checked_int(number, what)
     if not -LIMIT <= count <= LIMIT:
-        raise CounterOverflowError(f"count must be from -(2^53 - 1) to 2^53 - 1, not {count}")
+        raise CounterOverflowError(f"{what} must be from -(2^53 - 1) to 2^53 - 1, not {count}")
     return count
 
 
 class Keyspace:
-    """The Redis keys of one prefix; see PROTOCOL.md, "Keys"."""
+    """The Redis keys of one prefix; see PROTOCOL.md, "Keys".
+
+    They are bytes: names are UTF-8 in Redis, whatever encoding the client is set to (R1).
+    """
 
     def __init__(self, prefix: str) -> None:
-        root = f"distkit:{{{checked_name(prefix, 'prefix', ':{}')}}}:"
+        root = f"distkit:{{{checked_name(prefix, 'prefix', ':{}')}}}:".encode()
         self.prefix = prefix
-        self.instances = root + "instances"
-        self.keys = root + "keys"
-        self._counters = root + "counter:"
+        self.instances = root + b"instances"
+        self.keys = root + b"keys"
+        self._counters = root + b"counter:"
 
-    def counter(self, key: str) -> str:
-        return self._counters + key
+    def counter(self, key: str) -> bytes:
+        return self._counters + key.encode()

@@ -1,21 +1,26 @@
 """An instance's side of the protocol, without I/O: calls in, requests out, results back.
 
-`Session.run` is a generator. It yields a `Request`, to be sent as often as it takes; it is sent the
-`Answer`, or thrown the exception that ended the sending; it returns an outcome for each step. The
-shell around it (`counter.py`) owns connections and a lock, and knows none of the rules.
+`begin` starts a `Call`; `speak` says what is to be sent next, as often as it takes; `hear` takes
+the reply, `give_up` ends the call without one, `refuse` with an error that says that it was not
+executed. The shells around it (`counter.py`, `asyncio.py`) own connections, locks and tasks, and
+know none of the rules.
 
 What this file keeps:
-  * One request in flight, numbered by a `seq` that grows by 1 and never restarts (R11).
+  * One request in flight, numbered by a `seq` that grows and never restarts (R11).
   * The slice has one writer, and its owner remembers it (R10): each reply updates the memory, and a
     new session is followed by requests of bounded size that put back all that is remembered.
   * An outcome is given once and is true (R12): a step is run again only where that is exact.
+  * It may be interrupted anywhere (a Ctrl-C, a cancelled task): until a reply has been taken to the
+    end, its request stays in flight, and to send it once more is a retry, which the server answers
+    as it did at first. So what a reply changes is the same if it is taken twice.
 
 See Raft's client sessions (Ongaro, dissertation, section 6.3) and RIFL (SOSP 2015).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import Final, NamedTuple
 
 from distkit.errors import (
@@ -25,7 +30,7 @@ from distkit.errors import (
     OutcomeUnknownError,
 )
 from distkit.keys import Keyspace
-from distkit.steps import GET, GLOBAL, SPAN, CounterState, State, Step, spell, transition
+from distkit.steps import GET, GLOBAL, SPAN, Change, CounterState, State, Step, spell, transition
 
 RESTORE_CHUNK: Final = 100
 """R10: the most slices that are put back in one request: about 0.5 ms of the server's time."""
@@ -36,7 +41,9 @@ PATIENCE: Final = 8
 OK, NO_SESSION, LATE = 1, 0, -1
 """The first number of a reply."""
 
-Outcome = CounterState | Exception
+Reply = Sequence[int | None]
+
+Outcome = CounterState | Change | Exception
 """What a step came to: its result, or the error that its caller is to see."""
 
 
@@ -48,47 +55,32 @@ class Memory(NamedTuple):
     seq: int
 
 
-class Request(NamedTuple):
-    """One run of the script. The wall clock is the shell's to fill in, at each transmission."""
+class Call:
+    """Steps that share a request, and what became of each so far.
 
-    keys: list[str]
-    head: tuple[str | int, ...]
-    parts: list[str | int]
+    Attributes:
+        outcomes: for each step what it came to, in order; all of them are there once `done`.
+        failure: what ended the call, if it got no reply: the outcome of a call without steps.
+    """
 
-    def args(self, wall_ms: int | None) -> list[str | int]:
-        """The script's ARGV; without a wall clock the script reads the server's."""
-        return [*self.head, "" if wall_ms is None else wall_ms, *self.parts]
-
-
-class Answer(NamedTuple):
-    """A reply, and whether the request had been sent before without one."""
-
-    reply: Sequence[int | None]
-    resent: bool
-
-
-class Abandoned(Exception):
-    """Thrown into `run`: no reply can be had. `arrived` says that a copy may have been executed."""
-
-    def __init__(self, arrived: bool) -> None:
-        self.arrived = arrived
-
-
-Run = Generator[Request, Answer, list[Outcome]]
-
-
-class _Call:
-    """The steps of one run, and what became of them so far."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step] = (), *, leaving: bool = False) -> None:
         self.outcomes: list[Outcome | None] = [None] * len(steps)
+        self.failure: Exception | None = None
+        self.leaving = leaving
+        self.done = False
         self.doubtful = False
-        self._ask_for(list(enumerate(steps)))
+        self.losses = 0
+        self._gather(enumerate(steps))
 
-    def _ask_for(self, todo: Iterable[tuple[int, Step]]) -> None:
-        self.by_key: dict[str, list[tuple[int, Step]]] = {}
-        for place, step in todo:
-            self.by_key.setdefault(step.key, []).append((place, step))
+    def _gather(self, todo: Iterable[tuple[int, Step]]) -> None:
+        by_key: dict[str, list[tuple[int, Step]]] = {}
+        for item in todo:
+            key = item[1].key
+            if key in by_key:
+                by_key[key].append(item)
+            else:
+                by_key[key] = [item]
+        self.by_key = by_key
 
     def doubt(self) -> None:
         """R12: a copy may have run, and its session is gone. Only slice-local steps may run again:
@@ -100,22 +92,63 @@ class _Call:
                 self.outcomes[place] = OutcomeUnknownError(
                     "the session was lost before the reply: it may have been executed, once"
                 )
-        self._ask_for(item for item in todo if item[1].op not in GLOBAL)
+        self._gather(item for item in todo if item[1].op not in GLOBAL)
 
-    def end(self, reason: str, cause: BaseException | None) -> Exception:
-        """Give what is left one outcome; return the error for a call that has no steps."""
-        error: Exception
-        if self.doubtful:
-            error = OutcomeUnknownError(f"{reason}: it may have been executed, once")
-        else:
-            error = NotExecutedError(f"{reason}: it was not executed")
-        error.__cause__ = cause
-        self.outcomes = [error if outcome is None else outcome for outcome in self.outcomes]
-        return error
+    def end(self, reason: str, cause: BaseException | None) -> None:
+        """No reply is to be had: what has no outcome yet is unknown, or was not executed."""
+        kind = OutcomeUnknownError if self.doubtful else NotExecutedError
+        tail = "it may have been executed, once" if self.doubtful else "it was not executed"
 
-    def result(self) -> list[Outcome]:
-        assert None not in self.outcomes
-        return [outcome for outcome in self.outcomes if outcome is not None]
+        def error() -> Exception:  # one for each caller: a traceback belongs to whoever raises it
+            made = kind(f"{reason}: {tail}")
+            made.__cause__ = cause
+            return made
+
+        self.failure = error()
+        self.outcomes = [error() if outcome is None else outcome for outcome in self.outcomes]
+        self.done = True
+
+
+class Purpose(Enum):
+    """What a request is for."""
+
+    OPEN = "open a session"
+    RESTORE = "put slices back"
+    CALL = "run the call's steps"
+    LEAVE = "close the session"
+
+
+class Request:
+    """One run of the script, and what is known of its way there.
+
+    Attributes:
+        purpose: what it is for.
+        call: the steps that it carries.
+        keys: the script's KEYS.
+        head, parts: its ARGV, but for the wall clock, which is read at each transmission.
+        seq: its number.
+        arrived: whether a copy of it may have reached the server.
+        resent: whether that was so already when it was sent last (R12).
+    """
+
+    __slots__ = ("arrived", "call", "head", "keys", "parts", "purpose", "resent", "seq")
+
+    def __init__(
+        self,
+        purpose: Purpose,
+        call: Call,
+        keys: list[bytes],
+        head: tuple[bytes | str | int, ...],
+        parts: list[str | int],
+        seq: int,
+    ) -> None:
+        self.purpose, self.call, self.seq = purpose, call, seq
+        self.keys, self.head, self.parts = keys, head, parts
+        self.arrived = self.resent = False
+
+    def args(self, wall_ms: int | None) -> list[bytes | str | int]:
+        """The script's ARGV; without a wall clock the script reads the server's."""
+        return [*self.head, "" if wall_ms is None else wall_ms, *self.parts]
 
 
 class Session:
@@ -134,116 +167,186 @@ class Session:
         self.instance_id = instance_id
         self.threshold_ms = threshold_ms
         self.memory: dict[str, Memory] = {}
+        self.call = Call()
+        self.call.done = True
+        self._me = instance_id.encode()
         self._number = 0  # 0: no session
         self._fence = 0  # the request that opened it: nothing sent before can execute any more
         self._seq = seq
         self._acked = 0
+        self._restoring: list[str] = []  # the keys whose slices are not in this session yet
+        self._sent: Request | None = None
 
-    def run(self, steps: Sequence[Step]) -> Run:
-        """Run the steps in one request; none at all is a heartbeat (R4).
+    @property
+    def has_opened(self) -> bool:
+        """Whether there is a session, as far as is known here."""
+        return bool(self._number)
 
-        Returns:
-            For each step its `CounterState`, or the exception that its caller is to see.
+    def begin(self, call: Call) -> None:
+        """Make this the call under way, if it is not already. One at a time."""
+        if call is self.call:
+            return
+        assert self.call.done
+        self._sent = None
+        if call.leaving:  # R16: its counts are forgotten now, whatever becomes of the request
+            for key, memory in self.memory.items():
+                self.memory[key] = memory._replace(value=0)
+            call.done = not self._number
+        self.call = call
 
-        Raises:
-            OutcomeUnknownError, NotExecutedError: a call without steps got no reply.
-        """
-        call = _Call(steps)
-        carried = False
-        try:
-            for _ in range(PATIENCE + 1):
-                carried = False
-                if not (yield from self._reopen()):
-                    continue
-                carried = True
-                answer = yield self._ask(call)
-                if answer.reply[0] == OK:
-                    self._learn(call, answer.reply)
-                    return call.result()
-                self._lose_session(answer.reply)
-                if answer.resent:
-                    call.doubt()
-        except Abandoned as end:
-            call.doubtful = call.doubtful or (carried and end.arrived)
-            return self._give_up(call, f"no reply from Redis ({end.__cause__})", end.__cause__)
-        reason = f"the session was lost {PATIENCE + 1} times in a row (is the instance id shared?)"
-        return self._give_up(call, reason, None)
+    def speak(self) -> Request:
+        """The request that the call needs next; the one in flight, if there is one."""
+        if self._sent is None:
+            self._sent = self._next_request()
+        return self._sent
 
-    def _give_up(self, call: _Call, reason: str, cause: BaseException | None) -> list[Outcome]:
-        error = call.end(reason, cause)
-        if not call.outcomes:
-            raise error
-        return call.result()
+    def hear(self, reply: Reply) -> None:
+        """Take the reply to the request in flight."""
+        request, call = self._sent, self.call
+        assert request is not None
+        if request.purpose is Purpose.LEAVE:
+            self._leave(request, reply)
+        elif reply[0] != OK:
+            self._lose_session(request, reply)
+        elif request.purpose is Purpose.OPEN:
+            self._open(request, _number(reply[1]))
+        else:
+            self._acked = request.seq
+            self._learn(request, reply)
+            if request.purpose is Purpose.CALL:
+                call.done = True
+        self._sent = None
 
-    def _reopen(self) -> Generator[Request, Answer, bool]:
-        """Have a session, with every remembered slice put back; False if it was lost again."""
-        if self._number:
-            return True
-        answer = yield self._request("0", [], [])
-        if answer.reply[0] != OK:
-            self._lose_session(answer.reply)
-            return False
-        self._acked = self._fence = self._seq
-        number = _number(answer.reply[1])
-        keys = sorted(self.memory)
-        for first in range(0, len(keys), RESTORE_CHUNK):
-            chunk = _Call([Step(key, GET) for key in keys[first : first + RESTORE_CHUNK]])
-            answer = yield self._ask(chunk, number)
-            if answer.reply[0] != OK:
-                self._lose_session(answer.reply)
-                return False
-            self._learn(chunk, answer.reply)
-        # Only now: if the sending ends halfway, the next call begins with a new session.
-        self._number = number
-        return True
+    def give_up(self, cause: BaseException | None) -> None:
+        """End the call: no reply is to be had. A copy of the request in flight either has been
+        executed or never will be, for the next one has a higher number."""
+        request, call = self._sent, self.call
+        assert request is not None
+        if request.arrived and request.purpose in (Purpose.CALL, Purpose.LEAVE):
+            call.doubtful = True
+        self._forsake_half_a_session()
+        call.end(f"no reply from Redis ({cause})", cause)
+        self._sent = None
 
-    def _ask(self, call: _Call, number: int | None = None) -> Request:
+    def refuse(self, error: Exception) -> None:
+        """End the call with this error for everyone: the server refused the request as it stands,
+        and executed nothing of it."""
+        call = self.call
+        self._forsake_half_a_session()
+        call.failure = error
+        call.outcomes = [error if outcome is None else outcome for outcome in call.outcomes]
+        call.done = True
+        self._sent = None
+
+    def _forsake_half_a_session(self) -> None:
+        """One in which not all was put back is not kept: the next call begins with a new one."""
+        if self._restoring or self.call.leaving:
+            self._number = 0
+            self._restoring = []
+
+    # --- Requests --------------------------------------------------------------------------------
+
+    def _next_request(self) -> Request:
+        call = self.call
+        if call.leaving:
+            return self._request(Purpose.LEAVE, call, f"-{self._number}", [], [])
+        if not self._number:
+            return self._request(Purpose.OPEN, call, 0, [], [])
+        if self._restoring:
+            # A look is enough: what is remembered of a counter goes with every request on it.
+            chunk = Call([Step(key, GET) for key in self._restoring[:RESTORE_CHUNK]])
+            return self._ask(Purpose.RESTORE, chunk)
+        return self._ask(Purpose.CALL, call)
+
+    def _ask(self, purpose: Purpose, call: Call) -> Request:
         """The request that carries the call's steps, with what is remembered of each counter."""
-        keys: list[str] = []
+        memory, fence = self.memory, self._fence
+        keys: list[bytes] = []
         parts: list[str | int] = []
         for key, steps in call.by_key.items():
             spelt = "".join([spell(step) for _, step in steps])
-            epoch, count, seq = self.memory.get(key) or (0, 0, 0)
+            epoch, count, seq = memory.get(key) or (0, 0, fence)
+            parts += (epoch, count, seq if seq > fence else fence, spelt)
             keys.append(self.space.counter(key))
-            parts += (epoch, count, max(seq, self._fence), spelt)
-            if spelt and key not in self.memory:
+            if spelt and key not in memory:
                 # It may have a slice from now on, whether or not a reply says so: it belongs among
                 # those that are put back, as 0, when the session is lost.
-                self.memory[key] = Memory(0, 0, self._fence)
-        return self._request(str(number or self._number), keys, parts)
+                memory[key] = Memory(0, 0, fence)
+        return self._request(purpose, call, self._number, keys, parts)
 
-    def _request(self, session: str, keys: list[str], parts: list[str | int]) -> Request:
-        self._seq += 1
-        head = (self.instance_id, session, self._seq, self._acked, self.threshold_ms)
-        return Request([self.space.instances, self.space.keys, *keys], head, parts)
+    def _request(
+        self,
+        purpose: Purpose,
+        call: Call,
+        session: int | str,
+        keys: list[bytes],
+        parts: list[str | int],
+    ) -> Request:
+        self._seq = seq = self._seq + 1
+        head = (self._me, session, seq, self._acked, self.threshold_ms)
+        own = [self.space.instances, self.space.keys]
+        return Request(purpose, call, own + keys, head, parts, seq)
 
-    def _lose_session(self, reply: Sequence[int | None]) -> None:
+    # --- Replies ---------------------------------------------------------------------------------
+
+    def _open(self, request: Request, number: int) -> None:
+        self._acked = self._fence = request.seq
+        self._restoring = sorted(self.memory)
+        self._number = number
+
+    def _leave(self, request: Request, reply: Reply) -> None:
+        if reply[0] == OK:
+            self._acked = request.seq
+        self._take_higher_numbers(reply)
         self._number = 0
-        if reply[0] == LATE:  # an earlier life of this id has used higher numbers
+        self.call.done = True
+
+    def _lose_session(self, request: Request, reply: Reply) -> None:
+        call = self.call
+        if request.purpose is Purpose.CALL and request.resent:
+            call.doubt()
+        self._take_higher_numbers(reply)
+        self._number = 0
+        self._restoring = []
+        call.losses += 1
+        if call.losses > PATIENCE:
+            again = f"{PATIENCE + 1} times in a row"
+            call.end(f"the session was lost {again} (is the instance id shared?)", None)
+
+    def _take_higher_numbers(self, reply: Reply) -> None:
+        """Late: an earlier life of this id has used higher numbers."""
+        if reply[0] == LATE:
             self._seq = max(self._seq, _number(reply[1]))
 
-    def _learn(self, call: _Call, reply: Sequence[int | None]) -> None:
+    def _learn(self, request: Request, reply: Reply) -> None:
         """Work out each step's result from the state before; remember the state after."""
-        self._acked = self._seq
-        for i, (key, steps) in enumerate(call.by_key.items()):
-            high, low, epoch, count = reply[1 + 4 * i : 5 + 4 * i]
+        outcomes, memory, seq = request.call.outcomes, self.memory, request.seq
+        at = 1
+        for key, steps in request.call.by_key.items():
+            high, low, epoch, count = reply[at : at + 4]
+            at += 4
             if high is None or low is None or epoch is None or count is None:
-                self._refuse(call, key, steps)
+                self._refuse(outcomes, key, steps)
                 continue
             state = State(high * SPAN + low, epoch, count)
             for place, step in steps:
                 done = transition(state, step)
                 if done is None:
-                    call.outcomes[place] = _overflow(step)
+                    outcomes[place] = _overflow(step)
                 else:
-                    state, call.outcomes[place] = done
-            if state.epoch or state.own or key in self.memory:
-                self.memory[key] = Memory(state.epoch, state.own, self._seq)
+                    state, outcomes[place] = done
+            if state.epoch or state.own or key in memory:
+                memory[key] = Memory(state.epoch, state.own, seq)
+        if request.purpose is Purpose.RESTORE:
+            done_with = request.call.by_key.keys()
+            self._restoring = [key for key in self._restoring if key not in done_with]
 
-    def _refuse(self, call: _Call, key: str, steps: Iterable[tuple[int, Step]]) -> None:
-        name = self.space.counter(key)
+    def _refuse(
+        self, outcomes: list[Outcome | None], key: str, steps: Iterable[tuple[int, Step]]
+    ) -> None:
+        name = self.space.counter(key).decode()
         for place, _ in steps:
-            call.outcomes[place] = InvalidKeyError(
+            outcomes[place] = InvalidKeyError(
                 f"{key!r} cannot be a counter: the Redis key {name!r} holds something else"
             )
 

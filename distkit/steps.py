@@ -1,7 +1,7 @@
 """What a call does to one counter: the operations, and the one function that says what they mean.
 
-The script runs the same transition on the same state (`run_steps` in `lua/counter.lua`): so a reply
-can be the state before the steps, and many steps can share a request.
+The script runs the same transition on the same state (`run` in `lua/counter.lua`): so a reply can
+be the state before the steps, and many steps can share a request.
 
 The functions at the end turn a call's arguments into a step. They are all of the validation there
 is, for the sync counter and the asyncio one alike: bad input is refused here, before anything is
@@ -10,7 +10,9 @@ sent (R1, R2).
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
 
 from distkit.keys import LIMIT, checked_count, checked_name
 
@@ -33,21 +35,59 @@ class CounterState(NamedTuple):
     instance_count: int
 
 
+class Change(NamedTuple):
+    """What a call with a condition returns.
+
+    Attributes:
+        new: the state after it; equal to `old` if the condition did not hold.
+        old: the state before.
+    """
+
+    new: CounterState
+    old: CounterState
+
+
+class Comparator(NamedTuple):
+    """A condition (R15): made by `eq`, `ne`, `lt` or `gt`."""
+
+    test: str
+    operand: int
+
+    def holds(self, subject: int) -> bool:
+        return TESTS[self.test](subject, self.operand)
+
+    def __repr__(self) -> str:
+        return f"{self.test}({self.operand})"
+
+
+TESTS: Final[dict[str, Callable[[int, int], bool]]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "gt": operator.gt,
+}
+"""The script's letter for each is its first."""
+
+
 GLOBAL: Final = frozenset({SET, DELETE})
 """They bump the epoch; the others change nothing but the caller's slice."""
 
 
 class Step(NamedTuple):
-    """One operation on one counter; `removed` asks for what was there instead of what is."""
+    """One operation on one counter; `removed` asks for what was there instead of what is. With a
+    condition, `when`, the result is a `Change`."""
 
     key: str
     op: str
     n: int = 0
     removed: bool = False
+    when: Comparator | None = None
 
 
 def spell(step: Step) -> str:
     """The step as the script reads it; PROTOCOL.md, "Steps"."""
+    if step.when is not None:
+        return f"{step.when.test[0]}{step.when.operand}{step.op}{step.n}"
     return "" if step.op == GET else f"{step.op}{step.n}"
 
 
@@ -59,29 +99,69 @@ class State(NamedTuple):
     own: int
 
 
-def transition(before: State, step: Step) -> tuple[State, CounterState] | None:
-    """R9, and R2: the state after the step and its result; None if a number would be out of range.
-
-    The script runs the same function on the same state, so that a reply need not carry results.
+def transition(before: State, step: Step) -> tuple[State, CounterState | Change] | None:
+    """R9, R15, and R2: the state after the step and its result; None if a number would be out of
+    range. The script runs the same function on the same state, so that a reply need not carry
+    results.
     """
-    total, epoch, count = before
-    if step.op == GET:
-        after, result = before, CounterState(total, count)
-    elif step.op == INC:
-        after = State(total + step.n, epoch, count + step.n)
-        result = CounterState(after.total, after.own)
-    elif step.op == SET_ON_INSTANCE:
-        after = State(total - count + step.n, epoch, step.n)
-        result = CounterState(after.total, count if step.removed else step.n)
-    elif step.op == SET:
-        after = State(step.n, epoch + 1, step.n)
-        result = CounterState(step.n, step.n)
-    elif step.op == DELETE:
-        after, result = State(0, epoch + 1, 0), CounterState(total, count)
-    else:
-        raise AssertionError(f"no such operation: {step.op!r}")
-    fits = -LIMIT <= after.total <= LIMIT and -LIMIT <= after.own <= LIMIT
-    return (after, result) if fits and -LIMIT <= result.cumulative <= LIMIT else None
+    if step.when is not None:
+        return _conditional(before, step, step.when)
+    after, result = _unconditional(before, step)
+    return (after, result) if _fits(after, result) else None
+
+
+def _unconditional(before: State, step: Step) -> tuple[State, CounterState]:
+    """R9, whatever the numbers."""
+    total, epoch, own = before
+    op, n = step.op, step.n
+    if op == INC:
+        after = State(total + n, epoch, own + n)
+        return after, CounterState(after.total, after.own)
+    if op == GET:
+        return before, CounterState(total, own)
+    if op == SET_ON_INSTANCE:
+        after = State(total - own + n, epoch, n)
+        return after, CounterState(after.total, own if step.removed else n)
+    if op == SET:
+        return State(n, epoch + 1, n), CounterState(n, n)
+    assert op == DELETE, f"no such operation: {op!r}"
+    return State(0, epoch + 1, 0), CounterState(total, own)
+
+
+def _conditional(before: State, step: Step, when: Comparator) -> tuple[State, Change] | None:
+    """R15: the condition is on the total; that of `set_on_instance`, on the slice."""
+    subject = before.own if step.op == SET_ON_INSTANCE else before.total
+    after = _unconditional(before, step)[0] if when.holds(subject) else before
+    old, new = (CounterState(state.total, state.own) for state in (before, after))
+    return (after, Change(new, old)) if _fits(after, old) and _fits(after, new) else None
+
+
+def _fits(after: State, result: CounterState) -> bool:
+    return (
+        -LIMIT <= after.total <= LIMIT
+        and -LIMIT <= after.own <= LIMIT
+        and -LIMIT <= result.cumulative <= LIMIT
+    )
+
+
+def eq(operand: int) -> Comparator:
+    """Holds for counts equal to `operand`."""
+    return Comparator("eq", checked_count(operand, "operand"))
+
+
+def ne(operand: int) -> Comparator:
+    """Holds for counts other than `operand`."""
+    return Comparator("ne", checked_count(operand, "operand"))
+
+
+def lt(operand: int) -> Comparator:
+    """Holds for counts less than `operand`."""
+    return Comparator("lt", checked_count(operand, "operand"))
+
+
+def gt(operand: int) -> Comparator:
+    """Holds for counts greater than `operand`."""
+    return Comparator("gt", checked_count(operand, "operand"))
 
 
 def inc(key: object, count: object = 1) -> Step:
@@ -112,5 +192,42 @@ def delete(key: object) -> Step:
     return Step(_key(key), DELETE)
 
 
+def inc_if(key: object, comparator: object, count: object = 1) -> Step:
+    return Step(_key(key), INC, checked_count(count), when=_checked_comparator(comparator))
+
+
+def set_if(key: object, comparator: object, count: object) -> Step:
+    return Step(_key(key), SET, checked_count(count), when=_checked_comparator(comparator))
+
+
+def set_on_instance_if(key: object, comparator: object, count: object) -> Step:
+    when = _checked_comparator(comparator)
+    return Step(_key(key), SET_ON_INSTANCE, checked_count(count), when=when)
+
+
+def each_of(updates: Iterable[Any], make: Callable[..., Step], shape: str) -> list[Step]:
+    """The steps of a batch, all of them checked before any is sent.
+
+    Args:
+        updates: the arguments of each step, as `shape` says.
+        make: one of the constructors above.
+        shape: for the error: "(key, count)", say.
+    """
+    size = shape.count(",") + 1
+    made = []
+    for update in updates:
+        if not isinstance(update, tuple | list) or len(update) != size:
+            raise TypeError(f"each update must be {shape}, not {update!r}")
+        made.append(make(*update))
+    return made
+
+
 def _key(key: object) -> str:
     return checked_name(key, "key")
+
+
+def _checked_comparator(comparator: object) -> Comparator:
+    if not isinstance(comparator, Comparator):
+        kind = type(comparator).__name__
+        raise TypeError(f"comparator must be made by eq, ne, lt or gt, not {kind}")
+    return comparator

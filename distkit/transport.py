@@ -4,13 +4,15 @@ The one thing that this file adds to `client.execute_command` is to know whether
 sent before the reply that came: R12 depends on it. So it takes a connection from the client's own
 pool and runs the client's own retry policy around one transmission. The same bytes are sent again,
 which the session's numbers make safe (R11).
+
+`transport_asyncio.py` is the same for `redis.asyncio`; what both need is in the first half here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any, Protocol
 
@@ -28,11 +30,18 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from distkit.errors import InvalidKeyError
 from distkit.keys import checked_int
-from distkit.session import Abandoned, Answer, Request
+from distkit.session import Reply, Request
 
 Clock = Callable[[], int]
 
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
+
+NOT_NOW = (RedisClusterException, ClusterDownError)
+"""A cluster's errors that are as lasting as a lost connection, and to be tried again like one."""
+
+
+class Abandoned(Exception):
+    """No reply can be had: the client's retries are used up. `__cause__` is the last error."""
 
 
 class Script:
@@ -42,42 +51,18 @@ class Script:
         self.text = text
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, execute: Callable[..., Any], request: Request, wall_ms: int | None) -> Any:
-        """Run it through `execute(command, ...)`. A server without the script executed nothing."""
-        # Names are UTF-8 in Redis, whatever encoding the client is set to (R1).
-        keys = [key.encode() for key in request.keys]
-        rest = (len(keys), *keys, *map(_utf8, request.args(wall_ms)))
-        try:
-            return execute("EVALSHA", self.sha, *rest)
-        except NoScriptError:
-            return execute("EVAL", self.text, *rest)
+    def by_hash(self, request: Request, wall_ms: int | None) -> tuple[Any, ...]:
+        """The command. From a server that answers NoScriptError, which executed nothing, another
+        reply is to be had with `whole`."""
+        keys = request.keys
+        return ("EVALSHA", self.sha, len(keys), *keys, *request.args(wall_ms))
 
-
-def _utf8(word: str | int) -> bytes | int:
-    return word.encode() if isinstance(word, str) else word
+    def whole(self, command: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same with the script's text in it."""
+        return ("EVAL", self.text, *command[2:])
 
 
 COUNTER = Script((resources.files("distkit") / "lua" / "counter.lua").read_text("utf-8"))
-
-
-class Transport(Protocol):
-    """Sends one request until it is answered or the client's retry policy gives up."""
-
-    def send(self, request: Request) -> Answer:
-        """Raises Abandoned without a reply, InvalidKeyError if the prefix is in other use, and what
-        the server refuses with."""
-        ...
-
-
-def transport_for(client: object, clock_ms: Clock | None, script: Script = COUNTER) -> Transport:
-    """The transport for a redis-py client; TypeError for anything else."""
-    wall = Wall(clock_ms)
-    if isinstance(client, redis.RedisCluster):
-        return ClusterTransport(client, wall, script)
-    if isinstance(client, redis.Redis) and not isinstance(client, Pipeline):
-        return PoolTransport(client, wall, script)
-    kind = f"{type(client).__module__}.{type(client).__qualname__}"
-    raise TypeError(f"client must be a redis.Redis or a redis.RedisCluster, not {kind}")
 
 
 class Wall:
@@ -94,84 +79,104 @@ class Wall:
         return checked_int(self._clock_ms(), "clock_ms()")
 
 
-class Sending:
-    """One request on its way: whether a copy of it may have arrived, and before this attempt."""
+def judged(error: Exception, request: Request) -> Exception:
+    """The error that ended the sending as what it means.
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.arrived = False
-        self.resent = False
+    A refusal (an error reply, a wrong password) is the caller's to see, and nothing was executed;
+    unless it met a retry, for the copy before that may have been.
+    """
+    refusal = isinstance(error, AuthenticationError | ResponseError)
+    if refusal and not request.resent:
+        return prefix_in_other_use(request.keys[:2]) if "WRONGTYPE" in str(error) else error
+    abandoned = Abandoned()
+    abandoned.__cause__ = error
+    return abandoned
 
-    def attempt(self) -> None:
-        self.resent = self.arrived
 
-    def transmit(self) -> None:
-        self.arrived = True
+JUDGED = (*UNREACHABLE, ResponseError)
+"""The errors that end a sending; any other is the caller's (an interrupt, a broken clock)."""
 
-    @contextlib.contextmanager
-    def judged(self) -> Iterator[None]:
-        """Turn the error that ends the sending into what it means.
 
-        A refusal (an error reply, a wrong password) is the caller's to see, and nothing was
-        executed; unless it met a retry, for the copy before that may have been.
-        """
-        try:
-            yield
-        except (*UNREACHABLE, ResponseError) as error:
-            if self.resent or not isinstance(error, AuthenticationError | ResponseError):
-                raise Abandoned(self.arrived) from error
-            if "WRONGTYPE" in str(error):
-                raise prefix_in_other_use(self.request.keys[:2]) from error
-            raise
+def prefix_in_other_use(own: Sequence[bytes]) -> InvalidKeyError:
+    """R1's error where something else stands in place of the keys that every prefix has."""
+    instances, keys = (name.decode() for name in own)
+    return InvalidKeyError(
+        f"this prefix cannot be used: the Redis keys {instances!r} (a hash) and {keys!r} (a set) "
+        f"are its own, and one of them holds something else"
+    )
+
+
+# --- For redis.Redis and redis.RedisCluster ------------------------------------------------------
+
+
+class Transport(Protocol):
+    """Sends one request until it is answered or the client's retry policy gives up."""
+
+    def send(self, request: Request) -> Reply:
+        """Raises Abandoned without a reply, InvalidKeyError if the prefix is in other use, and what
+        the server refuses with."""
+        ...
+
+
+def transport_for(client: object, clock_ms: Clock | None, script: Script = COUNTER) -> Transport:
+    """The transport for a redis-py client; TypeError for anything else."""
+    wall = Wall(clock_ms)
+    if isinstance(client, redis.RedisCluster):
+        return ClusterTransport(client, wall, script)
+    if isinstance(client, redis.Redis) and not isinstance(client, Pipeline):
+        return PoolTransport(client, wall, script)
+    kind = f"{type(client).__module__}.{type(client).__qualname__}"
+    raise TypeError(f"client must be a redis.Redis or a redis.RedisCluster, not {kind}")
 
 
 class PoolTransport:
     """For `redis.Redis`, alone, behind Sentinel, or a fake."""
 
     def __init__(self, client: redis.Redis, wall: Wall, script: Script) -> None:
-        self._client = client
+        self._client: Any = client
         self._wall = wall
         self._script = script
 
-    def send(self, request: Request) -> Answer:
-        sending = Sending(request)
-        with sending.judged(), self._connection() as connection:
-            reply = connection.retry.call_with_retry(
-                lambda: self._once(connection, sending),
+    def send(self, request: Request) -> Reply:
+        try:
+            if self._client.connection:  # the client's only one
+                with self._client.single_connection_lock:
+                    return self._on(self._client.connection, request)
+            pool = self._client.connection_pool
+            connection = pool.get_connection()
+            try:
+                return self._on(connection, request)
+            finally:
+                pool.release(connection)
+        except JUDGED as error:
+            raise judged(error, request) from error
+
+    def _on(self, connection: Any, request: Request) -> Reply:
+        try:
+            reply: Reply = connection.retry.call_with_retry(
+                lambda: self._once(connection, request),
                 lambda _: connection.disconnect(),
             )
-        return Answer(reply, sending.resent)
+        except ResponseError:
+            raise
+        except BaseException:
+            # A reply may still be on its way: it must not become the next request's.
+            connection.disconnect()
+            raise
+        return reply
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[Any]:
-        """One of the pool's, or the client's only one."""
-        client: Any = self._client
-        only = client.connection
-        with client.single_connection_lock if only else contextlib.nullcontext():
-            connection = only or client.connection_pool.get_connection()
-            try:
-                yield connection
-            except ResponseError:
-                raise
-            except BaseException:
-                # A reply may still be on its way: it must not become the next request's.
-                connection.disconnect()
-                raise
-            finally:
-                if not only:
-                    client.connection_pool.release(connection)
-
-    def _once(self, connection: Any, sending: Sending) -> Any:
-        sending.attempt()
+    def _once(self, connection: Any, request: Request) -> Reply:
+        request.resent = request.arrived
         connection.connect()
-
-        def execute(*command: object) -> Any:
+        command = self._script.by_hash(request, self._wall.read())
+        request.arrived = True
+        try:
             connection.send_command(*command)
-            return connection.read_response()
-
-        wall_ms = self._wall.read()
-        sending.transmit()
-        return self._script.run(execute, sending.request, wall_ms)
+            reply: Reply = connection.read_response()
+        except NoScriptError:
+            connection.send_command(*self._script.whole(command))
+            reply = connection.read_response()
+        return reply
 
 
 class ClusterTransport:
@@ -181,47 +186,36 @@ class ClusterTransport:
     """
 
     def __init__(self, client: redis.RedisCluster, wall: Wall, script: Script) -> None:
-        self._client = client
+        self._client: Any = client
         self._wall = wall
         self._script = script
 
-    def send(self, request: Request) -> Answer:
-        client: Any = self._client
-        sending = Sending(request)
-        with sending.judged():
-            reply = client.retry.call_with_retry(
-                lambda: self._once(sending), lambda _: self._rediscover()
-            )
-        return Answer(reply, sending.resent)
-
-    def _once(self, sending: Sending) -> Any:
-        client: Any = self._client
-        sending.attempt()
-
-        def execute(*command: object) -> Any:
-            return client.execute_command(*command, target_nodes=node)
-
-        wall_ms = self._wall.read()
+    def send(self, request: Request) -> Reply:
         try:
-            node = client.get_node_from_key(sending.request.keys[0])
+            reply: Reply = self._client.retry.call_with_retry(
+                lambda: self._once(request), lambda _: self._rediscover()
+            )
+        except JUDGED as error:
+            raise judged(error, request) from error
+        return reply
+
+    def _once(self, request: Request) -> Reply:
+        client = self._client
+        request.resent = request.arrived
+        command = self._script.by_hash(request, self._wall.read())
+        try:
+            node = client.get_node_from_key(request.keys[0])
             if node is None:
                 raise RedisConnectionError("no node of the cluster serves this prefix")
-            sending.transmit()
-            return self._script.run(execute, sending.request, wall_ms)
-        except (RedisClusterException, ClusterDownError) as error:
-            # As lasting as a lost connection, and to be tried again like one.
+            request.arrived = True
+            try:
+                reply: Reply = client.execute_command(*command, target_nodes=node)
+            except NoScriptError:
+                reply = client.execute_command(*self._script.whole(command), target_nodes=node)
+        except NOT_NOW as error:
             raise RedisConnectionError(str(error)) from error
+        return reply
 
     def _rediscover(self) -> None:
-        client: Any = self._client
         with contextlib.suppress(Exception):  # the next attempt says what is wrong
-            client.nodes_manager.initialize()
-
-
-def prefix_in_other_use(own: Sequence[str]) -> InvalidKeyError:
-    """R1's error where something else stands in place of the keys that every prefix has."""
-    instances, keys = own
-    return InvalidKeyError(
-        f"this prefix cannot be used: the Redis keys {instances!r} (a hash) and {keys!r} (a set) "
-        f"are its own, and one of them holds something else"
-    )
+            self._client.nodes_manager.initialize()

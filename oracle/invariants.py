@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from oracle.model import (
+    Change,
     Counter,
     Map,
     Memory,
@@ -52,7 +53,7 @@ class Meaning(NamedTuple):
 
     def call(
         self, instance: str, key: str, step: Step, now: int, threshold: int
-    ) -> tuple[Meaning, Result | None]:
+    ) -> tuple[Meaning, Result | Change | None]:
         """The step's result (None: refused, R2), and what is so after it."""
         heard = self.heard.put(instance, now)
         view = self._replace(heard=heard).view(key, instance, now, threshold)
@@ -61,6 +62,11 @@ class Meaning(NamedTuple):
             return self._replace(heard=heard), result
         slices = self.slices.put((key, instance), (after.own, after.epoch))
         return Meaning(heard, self.epochs.put(key, after.epoch), slices), result
+
+    def leave(self, instance: str) -> Meaning:
+        """R16: it is dead to everyone from now on, and has nothing to come back with."""
+        slices = Map({place: s for place, s in self.slices.items() if place[1] != instance})
+        return self._replace(heard=self.heard.without(instance), slices=slices)
 
 
 class Violation(AssertionError):

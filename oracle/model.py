@@ -6,7 +6,7 @@ make, `speak` says what it sends next, `hear` tells it the reply, `give_up` ends
 none. States are immutable and hashable. There is no I/O, no thread, no clock and no randomness, and
 nothing is cached: a total is summed from its slices, a dead slice is found by looking.
 
-The rules that this file keeps are R2 to R14 of `spec/SPEC.md`; each function names its own.
+The rules that this file keeps are R2 to R16 of `spec/SPEC.md`; each function names its own.
 Where they are about messages rather than counts, they come from Raft's client sessions (Ongaro,
 "Consensus: Bridging Theory and Practice", 2014, section 6.3) and RIFL's completion records (Lee et
 al., SOSP 2015), cut down to one writer per slice.
@@ -14,6 +14,7 @@ al., SOSP 2015), cut down to one writer per slice.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -54,11 +55,19 @@ class Map(dict[K, V]):
 # --- Steps: what a call does to one counter ------------------------------------------------------
 
 
+class Guard(NamedTuple):
+    """R15: a step's condition. `test` is a key of `_TESTS`."""
+
+    test: str
+    operand: int
+
+
 class Step(NamedTuple):
-    """One operation on one counter. `kind` is a key of `_STEPS`."""
+    """One operation on one counter. `kind` is a key of `_STEPS`; with a guard, one of `GUARDED`."""
 
     kind: str
     n: int = 0
+    guard: Guard | None = None
 
 
 class View(NamedTuple):
@@ -74,6 +83,13 @@ class Result(NamedTuple):
 
     cumulative: int
     instance_count: int
+
+
+class Change(NamedTuple):
+    """What a call with a condition returns: the state after it, and before."""
+
+    new: Result
+    old: Result
 
 
 def _get(view: View, _: int) -> tuple[View, Result]:
@@ -120,16 +136,41 @@ GLOBAL = frozenset({"set", "delete"})
 """Steps that bump the epoch: their outcome is unknown once the session is lost (R12)."""
 
 
-def step_result(view: View, step: Step) -> tuple[View, Result | None]:
-    """R9, and R2: the view after the step and what it returns, or the same view and None."""
-    after, result = _STEPS[step.kind](view, step.n)
-    numbers = (after.total, after.own, *result)
-    if any(abs(n) > LIMIT for n in numbers):
-        return view, None
-    return after, result
+_TESTS: dict[str, Callable[[int, int], bool]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "gt": operator.gt,
+}
+TESTS = tuple(_TESTS)
+
+GUARDED = ("inc", "set", "set_on_instance")
+"""R15: the steps that may have a condition: on the total, and the last on the caller's slice."""
 
 
-def run_steps(view: View, steps: tuple[Step, ...]) -> tuple[View, tuple[Result | None, ...]]:
+def step_result(view: View, step: Step) -> tuple[View, Result | Change | None]:
+    """R9, R15, and R2: the view after the step and what it returns, or the same view and None."""
+    if step.guard is None:
+        after, result = _STEPS[step.kind](view, step.n)
+        return (after, result) if _in_range(after, *result) else (view, None)
+    after = _STEPS[step.kind](view, step.n)[0] if _holds(view, step) else view
+    change = Change(Result(after.total, after.own), Result(view.total, view.own))
+    return (after, change) if _in_range(after, *change.new, *change.old) else (view, None)
+
+
+def _holds(view: View, step: Step) -> bool:
+    assert step.guard is not None and step.kind in GUARDED
+    subject = view.own if step.kind == "set_on_instance" else view.total
+    return _TESTS[step.guard.test](subject, step.guard.operand)
+
+
+def _in_range(after: View, *results: int) -> bool:
+    return all(abs(n) <= LIMIT for n in (after.total, after.own, *results))
+
+
+def run_steps(
+    view: View, steps: tuple[Step, ...]
+) -> tuple[View, tuple[Result | Change | None, ...]]:
     """Run the steps in order; a refused one changes nothing and the others go on (R2)."""
     results = []
     for step in steps:
@@ -219,6 +260,16 @@ class Open(NamedTuple):
     threshold: int
 
 
+class Leave(NamedTuple):
+    """Closes the instance's own session (R16)."""
+
+    instance: str
+    session: int
+    seq: int
+    acked: int
+    threshold: int
+
+
 class Request(NamedTuple):
     """A heartbeat (R4), with what is to be done on each counter."""
 
@@ -230,11 +281,15 @@ class Request(NamedTuple):
     parts: tuple[Part, ...] = ()
 
 
-Message = Open | Request
+Message = Open | Request | Leave
 
 
 class Opened(NamedTuple):
     session: int
+
+
+class Left(NamedTuple):
+    """The session is closed."""
 
 
 class NoSession(NamedTuple):
@@ -253,7 +308,7 @@ class Done(NamedTuple):
     views: tuple[View, ...]
 
 
-Reply = Opened | NoSession | Late | Done
+Reply = Opened | Left | NoSession | Late | Done
 
 
 # --- The server's transition ---------------------------------------------------------------------
@@ -271,6 +326,8 @@ def serve(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
         return _close_every_session(server), NoSession()
     if session.seq > request.seq:
         return server, Late(session.seq)
+    if isinstance(request, Leave):
+        return server._replace(sessions=server.sessions.without(request.instance)), Left()
     if session.seq == request.seq and _lacks_a_record(server, request):
         return _close_every_session(server), NoSession()
     return _execute(server, request, session)
@@ -406,14 +463,14 @@ UNKNOWN = "OutcomeUnknownError"
 NOT_EXECUTED = "NotExecutedError"
 """The step was surely not executed: no request that carried it can have arrived."""
 
-Outcome = Result | str
+Outcome = Result | Change | str
 """What a step came to: its result, or one of the three names above."""
 
 
 class Call(NamedTuple):
     """A call under way, until `done`. `todo` holds (position, key, step); `doubtful` says that an
     earlier transmission of these steps may have been executed; `failure` names what ended the call
-    before its time."""
+    before its time; `leaving` is a call that closes the session, and does nothing else."""
 
     todo: tuple[tuple[int, str, Step], ...]
     outcomes: Map[int, Outcome] = Map()
@@ -421,6 +478,7 @@ class Call(NamedTuple):
     reopened: int = 0
     failure: str = ""
     done: bool = False
+    leaving: bool = False
 
 
 class Owner(NamedTuple):
@@ -450,10 +508,21 @@ def begin(owner: Owner, steps: tuple[tuple[str, Step], ...]) -> Owner:
     return owner._replace(call=Call(todo))
 
 
+def begin_leaving(owner: Owner) -> Owner:
+    """R16: start to leave. Its counts are forgotten now, whatever becomes of the request; without a
+    session there is none to make."""
+    assert owner.call is None, "one call at a time"
+    memory = Map({key: memory._replace(value=0) for key, memory in owner.memory.items()})
+    return owner._replace(memory=memory, call=Call((), leaving=True, done=not owner.session))
+
+
 def speak(owner: Owner) -> Owner:
     """Choose the next request; it is then `owner.sent`, to be sent as often as it takes."""
     assert owner.call is not None and owner.sent is None
     seq = owner.seq + 1
+    if owner.call.leaving:
+        leave = Leave(owner.instance, owner.session, seq, owner.acked, owner.threshold)
+        return owner._replace(seq=seq, sent=leave)
     if not owner.session:
         opening = Open(owner.instance, seq, owner.acked, owner.threshold)
         return owner._replace(seq=seq, sent=opening)
@@ -508,6 +577,9 @@ def hear(owner: Owner, reply: Reply, resent: bool) -> Owner:
         return _learn(owner._replace(acked=sent.seq), sent, reply.views)
     if isinstance(reply, Late):
         owner = owner._replace(seq=max(owner.seq, reply.seq))
+    if isinstance(sent, Leave):  # whatever the reply, the session is closed
+        acked = sent.seq if isinstance(reply, Left) else owner.acked
+        return owner._replace(session=0, acked=acked, call=call._replace(done=True))
     return _lose_session(owner, resent and isinstance(sent, Request) and not owner.restoring)
 
 
@@ -559,9 +631,9 @@ def give_up(owner: Owner, arrived: bool) -> Owner:
         arrived: whether a copy of the request in flight may have reached the server.
     """
     assert owner.call is not None and owner.sent is not None
-    carried = isinstance(owner.sent, Request) and not owner.restoring
+    carried = not isinstance(owner.sent, Open) and not owner.restoring
     doubtful = owner.call.doubtful or (arrived and carried)
-    session = 0 if owner.restoring else owner.session
+    session = 0 if owner.restoring or owner.call.leaving else owner.session
     call = owner.call._replace(doubtful=doubtful)
     return _end(owner._replace(session=session, restoring=(), sent=None, call=call))
 
@@ -599,7 +671,20 @@ def call_at_once(
     transition: Serve = serve,
 ) -> tuple[Server, Owner, tuple[Outcome, ...]]:
     """A whole call over a network that does not fail."""
-    owner = begin(owner, steps)
+    return _finish_at_once(server, begin(owner, steps), wall, transition)
+
+
+def leave_at_once(
+    server: Server, owner: Owner, wall: int, transition: Serve = serve
+) -> tuple[Server, Owner]:
+    """R16, over a network that does not fail."""
+    server, owner, _ = _finish_at_once(server, begin_leaving(owner), wall, transition)
+    return server, owner
+
+
+def _finish_at_once(
+    server: Server, owner: Owner, wall: int, transition: Serve
+) -> tuple[Server, Owner, tuple[Outcome, ...]]:
     while owner.call is not None and not owner.call.done:
         owner = speak(owner)
         assert owner.sent is not None

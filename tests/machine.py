@@ -34,9 +34,12 @@ _some = st.integers(-20, 20)
 _edges = st.sampled_from([model.LIMIT, model.LIMIT - 1, model.LIMIT // 2 + 1])
 counts = st.one_of(_some, _some, _some, _edges, _edges.map(lambda n: -n))
 keys = st.sampled_from([KEYS[0], *KEYS])  # the first one twice: things happen where others were
+guards = st.builds(model.Guard, st.sampled_from(model.TESTS), st.one_of(st.integers(-3, 3), counts))
+"""R15: now and then with an operand that is likely to be met exactly."""
 steps = st.one_of(
     st.just(model.Step("get")),
-    st.builds(model.Step, st.sampled_from(["inc", "set_on_instance", "set"]), counts),
+    st.builds(model.Step, st.sampled_from(["inc", "set_on_instance", "set"]), counts, st.none()),
+    st.builds(model.Step, st.sampled_from(model.GUARDED), counts, guards),
     st.sampled_from([model.Step("delete"), model.Step("delete_on_instance")]),
 )
 kinds = st.sampled_from(
@@ -94,6 +97,35 @@ class CounterMachine(RuleBasedStateMachine):
 
     @rule(
         data=st.data(),
+        key=keys,
+        kind=st.sampled_from(model.GUARDED),
+        count=counts,
+        guard=guards,
+        fates=fates,
+    )
+    def call_if(
+        self,
+        data: st.DataObject,
+        key: str,
+        kind: str,
+        count: int,
+        guard: model.Guard,
+        fates: Sequence[Fate],
+    ) -> None:
+        self.world.call(self._who(data), key, kind, count, self._met(fates), guard)
+
+    @rule(data=st.data(), key=keys, kind=st.sampled_from(model.GUARDED), off=st.integers(-1, 1))
+    def call_if_nearby(self, data: st.DataObject, key: str, kind: str, off: int) -> None:
+        """A condition on what is there, give or take 1: at its edge."""
+        who = self._who(data)
+        total, _, own = self.world.server.counters.get(key, model.Counter()).view(who)
+        there = own if kind == "set_on_instance" else total
+        test = data.draw(st.sampled_from(model.TESTS))
+        guard = model.Guard(test, max(-model.LIMIT, min(model.LIMIT, there + off)))
+        self.world.call(who, key, kind, 1, (), guard)
+
+    @rule(
+        data=st.data(),
         todo=st.lists(st.tuples(keys, steps), min_size=1, max_size=6),
         fates=fates,
     )
@@ -105,6 +137,26 @@ class CounterMachine(RuleBasedStateMachine):
     @rule(data=st.data(), fates=fates)
     def heartbeat(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
         self.world.heartbeat(self._who(data), self._met(fates))
+
+    @rule(data=st.data(), fates=fates)
+    def leave(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
+        """R16; it may come back."""
+        self.world.leave(self._who(data), self._met(fates))
+
+    @precondition(lambda self: len(self.world.instances) > 1)
+    @rule(data=st.data(), key=keys)
+    def touch_the_edge(self, data: st.DataObject, key: str) -> None:
+        """R2: a death and a return at the edge of the range take a total beyond it."""
+        one, other = data.draw(
+            st.permutations(sorted(self.world.instances)).map(lambda names: names[:2])
+        )
+        self.world.call(one, key, "set_on_instance", model.LIMIT)
+        self.world.advance(self.world.threshold)
+        self.world.call(other, key, "set_on_instance", model.LIMIT)
+        self.world.call(one, key, "get")
+        self.world.call(other, key, "set", 1, (), data.draw(guards))
+        self.world.call(one, key, "set_on_instance", data.draw(_some))
+        self.world.call(other, key, "get")
 
     @rule(data=st.data(), everybody=st.booleans())
     def clear(self, data: st.DataObject, everybody: bool) -> None:

@@ -144,4 +144,32 @@ MUTANTS = [
         "      break\n    end",
     ),
     Mutant("a new counter is not listed", "call('SADD'", "call('SISMEMBER'"),
+    Mutant(
+        "a condition is not looked at",
+        "local n, holds = tonumber(digits), test == ''",
+        "local n, holds = tonumber(digits), true",
+    ),
+    Mutant("lt holds for equal, too", "subject < than", "subject <= than"),
+    Mutant("gt holds for equal, too", "subject > than", "subject >= than"),
+    Mutant("the condition of set_on_instance is on the total", "op == '=' and count or low", "low"),
+    Mutant(
+        "a condition holds on a total that is out of the range",
+        "if not holds and high == 0 then",
+        "if not holds then",
+    ),
+    Mutant(
+        "a session that is left stays open",
+        "    call('HDEL', KEYS[1], me)\n",
+        "    call('HLEN', KEYS[1])\n",
+    ),
+    Mutant(
+        "nobody looks for the slices of who has left",
+        "call('HDEL', KEYS[1], me)\n    close(1)",
+        "call('HDEL', KEYS[1], me)",
+    ),
+    Mutant(
+        "a late copy of a leave closes the next session",
+        "if my_session ~= session then",
+        "if my_session ~= session and not leaving then",
+    ),
 ]

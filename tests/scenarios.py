@@ -6,8 +6,10 @@ One line, one event. A letter is an instance; it joins when it is first named.
     A inc k max -> CounterOverflowError
     A inc k 1 [reply lost] -> 1 1     a call whose transmissions meet these fates, in order
     A inc k 1; inc j 2 -> 1 1; 2 2    steps that share one request
+    A inc k 1 if lt 5 -> 2 2 from 1 1 a call with a condition, and its (new, old)
     A heartbeat
     A clears itself                   clear_on_instance
+    A leaves                          the end of its `with`; fates may follow
     A dies                            without a word
     wait 30000                        the server's wall clock moves (back: negative)
     empty, forget scripts             FLUSHALL, SCRIPT FLUSH, by somebody else
@@ -616,6 +618,141 @@ SCENARIOS = [
         B inc k 1 -> 2 2
         """,
     ),
+    # R15
+    Scenario(
+        "a step with a condition runs if it holds, and answers the state after and before",
+        "R15",
+        """
+        A inc k 5 if eq 0 -> 5 5 from 0 0
+        B inc k 2 if gt 4 -> 7 2 from 5 0
+        B inc k 1 if lt 7 -> 7 2 from 7 2
+        B inc k 1 if gt 7 -> 7 2 from 7 2
+        B inc k 1 if ne 7 -> 7 2 from 7 2
+        A inc k -1 if ne 0 -> 6 4 from 7 5
+        """,
+    ),
+    Scenario(
+        "the condition of set is on the total, and that of set_on_instance on the slice",
+        "R15",
+        """
+        A inc k 5 -> 5 5
+        B set_on_instance k 3 if eq 5 -> 5 0 from 5 0
+        B set_on_instance k 3 if eq 0 -> 8 3 from 5 0
+        B set k 1 if lt 8 -> 8 3 from 8 3
+        B set k 1 if eq 8 -> 1 1 from 8 3
+        A get k -> 1 0
+        """,
+    ),
+    Scenario(
+        "a limit is never passed, and a crash leaks nothing",
+        "R15 R8",
+        """
+        A inc k 1 if lt 2 -> 1 1 from 0 0
+        B inc k 1 if lt 2 -> 2 1 from 1 0
+        C inc k 1 if lt 2 -> 2 0 from 2 0
+        A dies
+        wait 30000
+        C inc k 1 if lt 2 -> 1 1 from 0 0
+        B inc k 1 if lt 2 -> 2 1 from 2 1
+        """,
+    ),
+    Scenario(
+        "each condition of a request sees what the steps before it made",
+        "R15",
+        """
+        A inc k 1 if eq 0; inc k 1 if eq 0; set k 9 if gt 0; inc k 1 if eq 9 -> 1 1 from 0 0; 1 1 from 1 1; 9 9 from 1 1; 10 10 from 9 9
+        A inc k 1 if eq 10; inc k 1 if eq 10 [reply lost] -> 11 11 from 10 10; 11 11 from 11 11
+        """,
+    ),
+    Scenario(
+        "conditions at the edges of the range",
+        "R2 R15",
+        """
+        A set k max if lt max -> max max from 0 0
+        A inc k 1 if eq max -> CounterOverflowError
+        A inc k 1 if lt max -> max max from max max
+        B inc k -max if gt 9007199254740990 -> 0 -max from max 0
+        B inc k -1 if gt -max -> CounterOverflowError
+        B set_on_instance k -1 if eq -max -> 9007199254740990 -1 from 0 -max
+        """,
+    ),
+    Scenario(
+        "a condition on a total that is out of the range is refused, even for set",
+        "R2 R15",
+        """
+        A set_on_instance k max -> max max
+        wait 30000
+        B set_on_instance k max -> max max
+        A heartbeat
+        B set k 1 if gt 0 -> CounterOverflowError
+        B set_on_instance k 1 if eq max -> CounterOverflowError
+        B set k 1 -> 1 1
+        """,
+    ),
+    Scenario(
+        "unanswered and the session lost: what is slice-local is decided anew, set_if is unknown",
+        "R12 R15",
+        """
+        A inc k 1 -> 1 1
+        A inc k 1 if eq 1 [reaped] -> 2 2 from 1 1
+        A set k 9 if eq 2 [reaped] -> OutcomeUnknownError
+        """,
+    ),
+    # R16
+    Scenario(
+        "who leaves takes its slices along at once",
+        "R16",
+        """
+        A inc k 5 -> 5 5
+        A inc j 1 -> 1 1
+        B inc k 2 -> 7 2
+        A leaves
+        B get k -> 2 2
+        B get j -> 0 0
+        A get k -> 2 0
+        A inc k 1 -> 3 1
+        """,
+    ),
+    Scenario(
+        "a later life of an id finds nothing that an earlier one has left",
+        "R16",
+        """
+        A inc k 5 -> 5 5
+        A inc j 1 -> 1 1
+        A leaves
+        A get k -> 0 0
+        B get j -> 0 0
+        """,
+    ),
+    Scenario(
+        "to leave is exact over a network that fails, and a late copy of it does nothing",
+        "R16 R11",
+        """
+        A inc k 5 -> 5 5
+        B inc k 2 -> 7 2
+        A leaves [reply lost; copied; reply lost; copied]
+        B get k -> 2 2
+        A inc k 1 -> 3 1
+        late copy
+        late copy
+        A inc k 1 -> 4 2
+        B get k -> 4 2
+        """,
+    ),
+    Scenario(
+        "who has no session any more leaves without a word, and returns with nothing",
+        "R16",
+        """
+        A inc k 5 -> 5 5
+        A leaves
+        A leaves
+        A get k -> 0 0
+        wait 30000
+        B get k -> 0 0
+        A leaves
+        A get k -> 0 0
+        """,
+    ),
 ]
 
 
@@ -651,6 +788,8 @@ def _play_line(world: World, line: str) -> None:
         world.die(words[0])
     elif words[1] == "clears":
         world.clear_on_instance(words[0])
+    elif words[1] == "leaves":
+        assert world.leave(words[0], _fates(line.partition("[")[2].rstrip("]"))) == ""
     elif words[1] == "heartbeat":
         assert world.heartbeat(words[0]) == ""
     else:
@@ -661,21 +800,33 @@ def _play_call(world: World, line: str) -> None:
     match = re.fullmatch(r"(\S+) ([^\[]*?)(?: \[(.*)\])? -> (.*)", line)
     assert match, "not a line of a history"
     name, calls, fates, right = match.groups("")
-    fates_met = [FATES[fate.strip()] for fate in fates.split(";")] if fates else []
-    todo = [call.split() for call in calls.split(";")]
+    fates_met = _fates(fates)
+    todo = [_parsed(call) for call in calls.split(";")]
     if len(todo) == 1:
-        kind, key, *count = todo[0]
-        mine = [world.call(name, key, kind, _count(count), fates_met)]
+        kind, key, count, guard = todo[0]
+        mine = [world.call(name, key, kind, count, fates_met, guard)]
     else:
-        steps = [(key, _step(kind, _count(count))) for kind, key, *count in todo]
+        steps = [(key, _step(kind, count, guard)) for kind, key, count, guard in todo]
         mine = world.call_many(name, steps, fates_met)
     assert mine == [_expected(text) for text in right.split(";")], f"answered {mine}"
 
 
-def _step(kind: str, n: int) -> model.Step:
+def _fates(text: str) -> list[Fate]:
+    return [FATES[fate.strip()] for fate in text.split(";")] if text else []
+
+
+def _parsed(call: str) -> tuple[str, str, int, model.Guard | None]:
+    """`inc k 1 if lt 5`: the kind, the key, the count, the condition."""
+    plain, _, condition = call.partition(" if ")
+    kind, key, *count = plain.split()
+    test, operand = condition.split() if condition else ("", "0")
+    return kind, key, _count(count), model.Guard(test, _number(operand)) if test else None
+
+
+def _step(kind: str, n: int, guard: model.Guard | None) -> model.Step:
     if kind == "dec":
-        return model.Step("inc", -n)
-    return model.Step(kind, n if kind in COUNTED else 0)
+        return model.Step("inc", -n, guard)
+    return model.Step(kind, n if kind in COUNTED else 0, guard)
 
 
 def _count(words: list[str]) -> int:
@@ -687,5 +838,8 @@ def _number(word: str) -> int:
 
 
 def _expected(text: str) -> object:
+    new, changed, old = text.partition(" from ")
+    if changed:
+        return (_expected(new), _expected(old))
     words = text.split()
     return words[0] if len(words) == 1 else tuple(map(_number, words))

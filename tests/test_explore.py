@@ -6,7 +6,7 @@ import pytest
 
 from oracle import model
 from oracle.explore import Bounds, explore
-from oracle.model import Message, Open, Reply, Server
+from oracle.model import Message, Reply, Request, Server
 
 INC_SET = ("inc", "set")
 
@@ -32,7 +32,7 @@ def test_nothing_is_found_in_a_small_world(name: str) -> None:
 def _late_copies_run(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
     """R11 broken: the fence is gone, so that whatever arrives is taken for new."""
     session = server.sessions.get(request.instance)
-    if session is not None and not isinstance(request, Open) and session.seq >= request.seq:
+    if session is not None and isinstance(request, Request) and session.seq >= request.seq:
         session = session._replace(seq=request.seq - 1)
         server = server._replace(sessions=server.sessions.put(request.instance, session))
     return model.serve(server, request, wall)
@@ -40,7 +40,7 @@ def _late_copies_run(server: Server, request: Message, wall: int) -> tuple[Serve
 
 def _equal_copies_win(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
     """R10 broken: the owner's memory loses to a copy that is as old as it is."""
-    if not isinstance(request, Open):
+    if isinstance(request, Request):
         parts = [
             part._replace(memory=part.memory._replace(seq=part.memory.seq - 1))
             for part in request.parts
@@ -51,7 +51,7 @@ def _equal_copies_win(server: Server, request: Message, wall: int) -> tuple[Serv
 
 def _old_epochs_come_back(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
     """R10 broken: what is remembered counts, in whichever epoch it was."""
-    if not isinstance(request, Open):
+    if isinstance(request, Request):
         parts = []
         for part in request.parts:
             epoch = server.counters.get(part.key, model.Counter()).epoch

@@ -17,10 +17,9 @@ from distkit import (
     NotExecutedError,
     OutcomeUnknownError,
     StrictInstanceAwareCounter,
-    steps,
 )
-from distkit.session import PATIENCE, Answer, Request
-from distkit.transport import Script
+from distkit.session import PATIENCE, Reply, Request
+from distkit.transport import ClusterTransport, PoolTransport
 from tests.proxy import Faults, FaultyProxy
 from tests.servers import RedisServer
 
@@ -150,22 +149,25 @@ class FirstTry:
     def __init__(self, then: Callable[[], Any], refusal: Exception | None = None) -> None:
         self.then, self.refusal, self.tries = then, refusal, 0
 
-    def __call__(self, script: Script, execute: Any, request: Any, wall_ms: Any) -> Any:
-        self.tries += 1
-        if self.tries == 2 and self.refusal:
-            raise self.refusal
-        reply = SCRIPT_RUN(script, execute, request, wall_ms)
-        if self.tries > 1:
-            return reply
-        self.then()
-        raise redis.exceptions.ConnectionError("the reply was lost")
+    def around(self, once: Callable[..., Any]) -> Callable[..., Any]:
+        def tried(transport: Any, *args: Any) -> Any:
+            self.tries += 1
+            if self.tries == 2 and self.refusal:
+                request: Request = args[-1]
+                request.resent = request.arrived
+                raise self.refusal
+            reply = once(transport, *args)
+            if self.tries > 1:
+                return reply
+            self.then()
+            raise redis.exceptions.ConnectionError("the reply was lost")
 
-
-SCRIPT_RUN = Script.run
+        return tried
 
 
 def _meets(patch: pytest.MonkeyPatch, fault: FirstTry) -> None:
-    patch.setattr(Script, "run", lambda *args: fault(*args))
+    for transport in (PoolTransport, ClusterTransport):
+        patch.setattr(transport, "_once", fault.around(transport._once))
 
 
 def test_a_refused_retry_does_not_hide_that_the_call_may_have_run(
@@ -211,7 +213,7 @@ def test_a_refusal_at_once_is_redis_pys_own_error(
         raise redis.exceptions.ResponseError("OOM command not allowed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Script, "run", full)
+        patch.setattr(PoolTransport, "_once", full)
         with pytest.raises(redis.exceptions.ResponseError, match="OOM"):
             counter.inc("k")
     assert counter.inc("k") == (2, 2)
@@ -256,9 +258,9 @@ def test_a_session_that_is_lost_again_and_again_ends_the_call(client: redis.Redi
     asked: list[Request] = []
 
     class NoSession:
-        def send(self, request: Request) -> Answer:
+        def send(self, request: Request) -> Reply:
             asked.append(request)
-            return Answer([0], resent=False)
+            return [0]
 
     real, counter._transport = counter._transport, NoSession()
     with pytest.raises(NotExecutedError, match="lost 9 times in a row"):
@@ -273,12 +275,12 @@ def test_what_is_put_back_or_cleared_goes_in_requests_of_bounded_size(
 ) -> None:
     """R10: no request holds the server for long, however much is remembered."""
     counter = StrictInstanceAwareCounter(client, "p")
-    counter._each(steps.inc(f"k{i}") for i in range(250))
+    counter.inc_all((f"k{i}", 1) for i in range(250))
     client.flushall()
     sizes: list[int] = []
 
     class Measured:
-        def send(self, request: Request) -> Answer:
+        def send(self, request: Request) -> Reply:
             sizes.append(len(request.keys) - 2)
             return real.send(request)
 

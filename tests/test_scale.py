@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from distkit import StrictInstanceAwareCounter, steps
+from distkit import StrictInstanceAwareCounter
 from tests.scale import a_crowd_dies
 from tests.servers import RedisServer
 
@@ -24,7 +24,7 @@ def test_9000_keys_of_a_dead_instance_do_not_burden_a_call(client: redis.Redis) 
     dead, alive = (
         StrictInstanceAwareCounter(client, "many", clock_ms=lambda: now) for _ in range(2)
     )
-    dead._each(steps.inc(key) for key in KEYS)
+    dead.inc_all((key, 1) for key in KEYS)
     now = 30_000
     assert alive.inc("k1") == (1, 1)
     assert alive.get("another") == (0, 0)
@@ -33,12 +33,12 @@ def test_9000_keys_of_a_dead_instance_do_not_burden_a_call(client: redis.Redis) 
 def test_9000_slices_are_put_back_by_one_heartbeat(client: redis.Redis) -> None:
     """R10: after everything was lost, in requests of bounded size, before the call returns."""
     counter = StrictInstanceAwareCounter(client, "many")
-    counter._each(steps.inc(key) for key in KEYS)
+    counter.inc_all((key, 1) for key in KEYS)
     client.flushall()
     counter.heartbeat()
     assert client.scard("distkit:{many}:keys") == len(KEYS)
     other = StrictInstanceAwareCounter(client, "many")
-    assert other._run([steps.get(key) for key in KEYS[:100]]) == [(1, 0)] * 100
+    assert other.get_all(KEYS) == [(1, 0)] * len(KEYS)
 
 
 def test_a_call_costs_five_commands_whatever_the_number_of_keys(real_server: RedisServer) -> None:

@@ -17,14 +17,17 @@ WALL = 5
 
 
 def spell(step: model.Step) -> str:
-    return "" if step.kind == "get" else f"{OPS[step.kind]}{step.n}"
+    guard = f"{step.guard.test[0]}{step.guard.operand}" if step.guard else ""
+    return "" if step.kind == "get" else f"{guard}{OPS[step.kind]}{step.n}"
 
 
-def request(message: model.Open | model.Request, prefix: str, wall: int) -> tuple[str, ...]:
+def request(message: model.Message, prefix: str, wall: int) -> tuple[str, ...]:
     """The script's KEYS and ARGV, in one row."""
     root = f"distkit:{{{prefix}}}:"
     keys = [root + "instances", root + "keys"]
     session = 0 if isinstance(message, model.Open) else message.session
+    if isinstance(message, model.Leave):
+        session = -session
     args: list[object] = [message.instance, session, message.seq, message.acked]
     args += [message.threshold, wall]
     for part in message.parts if isinstance(message, model.Request) else ():
@@ -41,6 +44,8 @@ def reply(message: model.Reply) -> list[int]:
         return [0]
     if isinstance(message, model.Late):
         return [-1, message.seq]
+    if isinstance(message, model.Left):
+        return [1]
     return [1] + [n for v in message.views for n in (*limbs(v.total), v.epoch, v.own)]
 
 

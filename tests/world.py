@@ -21,8 +21,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from distkit import DistkitError, StrictInstanceAwareCounter
-from distkit.steps import DELETE, GET, INC, SET, SET_ON_INSTANCE, CounterState
+from distkit import Comparator, DistkitError, StrictInstanceAwareCounter
+from distkit.session import Outcome
+from distkit.steps import DELETE, GET, INC, SET, SET_ON_INSTANCE
 from distkit.steps import Step as ProductionStep
 from distkit.transport import COUNTER, Script, transport_for
 from oracle import model
@@ -187,7 +188,7 @@ class World:
         self.server = model.Server()
         self.instances: dict[str, Instance] = {}
         self.network.aftermath = self._production_aftermath
-        self.copies: list[model.Open | model.Request] = []
+        self.copies: list[model.Message] = []
         self.snapshots: list[tuple[dict[str, Any], model.Server]] = []
         self.meaning: Meaning | None = Meaning()  # R13, until something has failed
         self.born = 0
@@ -218,19 +219,29 @@ class World:
     # --- Calls -----------------------------------------------------------------------------------
 
     def call(
-        self, name: str, key: str, kind: str, count: int = 0, fates: Sequence[Fate] = ()
+        self,
+        name: str,
+        key: str,
+        kind: str,
+        count: int = 0,
+        fates: Sequence[Fate] = (),
+        guard: model.Guard | None = None,
     ) -> object:
         """One public operation. Returns its result, or the name of its error."""
         counter = self.instances[name].counter
         args: tuple[Any, ...] = (key, count) if kind in COUNTED else (key,)
         step = model.Step("inc", -count) if kind == "dec" else model.Step(kind, *args[1:])
+        operation = kind
+        if guard:
+            operation, args = f"{kind}_if", (key, Comparator(*guard), count)
+            step = step._replace(guard=guard)
         self._begin(fates)
         try:
-            mine: object = getattr(counter, kind)(*args)
+            mine: object = getattr(counter, operation)(*args)
         except DistkitError as error:
             mine = type(error).__name__
         (right,) = self._check_call(name, ((key, step),), fates)
-        assert mine == right, f"{name}.{kind}{args}: {mine}, not {right}"
+        assert mine == right, f"{name}.{operation}{args}: {mine}, not {right}"
         return mine
 
     def call_many(
@@ -252,7 +263,9 @@ class World:
             self.instances[name].counter.heartbeat()
         except DistkitError as error:
             mine = type(error).__name__
-        _, right = self._oracle_call(name, (), fates)
+        self.wall = self._wall_before
+        begun = model.begin(self.instances[name].owner, ())
+        _, right = self._oracle_call(name, begun, deque(fates))
         if self.meaning:
             self.meaning = self.meaning._replace(heard=self.meaning.heard.put(name, self.now))
         self._compare()
@@ -278,6 +291,29 @@ class World:
         outcomes = self._check_call(name, steps, ())
         assert error == (model.REFUSED if model.REFUSED in outcomes else "")
 
+    def leave(self, name: str, fates: Sequence[Fate] = ()) -> str:
+        """R16. If it calls again, it comes back with nothing. Returns the name of the error."""
+        counter, owner = self.instances[name]
+        self._begin(fates)
+        error = ""
+        try:
+            counter._leave()
+        except DistkitError as unfinished:
+            error = type(unfinished).__name__
+        right, left = "", deque(fates)
+        self.wall = self._wall_before
+        if owner.session:
+            clearing = [(key, model.Step("set_on_instance", 0)) for key in sorted(owner.memory)]
+            outcomes, failure = self._oracle_call(name, model.begin(owner, tuple(clearing)), left)
+            errors = [outcome for outcome in outcomes if isinstance(outcome, str)]
+            right = errors[0] if errors else failure
+        self._oracle_call(name, model.begin_leaving(self.instances[name].owner), left)
+        self._compare()
+        if self.meaning:
+            self.meaning = self.meaning.leave(name)
+        assert error == right, f"{name} leaves: {error}, not {right}"
+        return error
+
     def _begin(self, fates: Sequence[Fate]) -> None:
         if any(fate is not Fate.DELIVERED for fate in fates) or self.network.down:
             self._distrust()
@@ -289,7 +325,9 @@ class World:
         self, name: str, steps: tuple[tuple[str, model.Step], ...], fates: Sequence[Fate]
     ) -> tuple[object, ...]:
         """Make the oracle's call, compare all that can be seen, and return its outcomes."""
-        outcomes, _ = self._oracle_call(name, steps, fates)
+        self.wall = self._wall_before
+        begun = model.begin(self.instances[name].owner, steps)
+        outcomes, _ = self._oracle_call(name, begun, deque(fates))
         self._compare()
         if self.meaning is not None:
             self.meaning = self.meaning._replace(heard=self.meaning.heard.put(name, self.now))
@@ -298,11 +336,9 @@ class World:
         return outcomes
 
     def _oracle_call(
-        self, name: str, steps: tuple[tuple[str, model.Step], ...], fates: Sequence[Fate]
+        self, name: str, owner: model.Owner, left: deque[Fate]
     ) -> tuple[tuple[object, ...], str]:
-        self.wall = self._wall_before
-        owner = model.begin(self.instances[name].owner, steps)
-        left = deque(fates)
+        """Drive the call that has begun to its end; transmissions meet what is left of fates."""
         while owner.call is not None and not owner.call.done:
             owner = self._oracle_send(model.speak(owner), left)
         failure = owner.call.failure if owner.call else ""
@@ -337,7 +373,7 @@ class World:
             _, session = self._send_raw(reaper)
             self._send_raw(_visit(reaper, session, keys))
 
-    def _oracle_aftermath(self, fate: Fate, sent: model.Open | model.Request) -> None:
+    def _oracle_aftermath(self, fate: Fate, sent: model.Message) -> None:
         if fate is Fate.EMPTIED:
             self.server = model.Server()
         if fate is Fate.REAPED:
@@ -348,7 +384,7 @@ class World:
             assert isinstance(opened, model.Opened)
             self._serve(_visit(reaper, opened.session, keys))
 
-    def _send_raw(self, request: model.Open | model.Request) -> list[int]:
+    def _send_raw(self, request: model.Message) -> list[int]:
         """Send a request as another program would."""
         words = wire.request(request, PREFIX, self.wall)
         keys = sum(word.startswith("distkit:") for word in words)
@@ -356,7 +392,7 @@ class World:
         reply: list[int] = execute("EVAL", self.script.text, keys, *words)
         return reply
 
-    def _serve(self, request: model.Open | model.Request) -> model.Reply:
+    def _serve(self, request: model.Message) -> model.Reply:
         self.server, reply = model.serve(self.server, request, self.wall)
         return reply
 
@@ -465,10 +501,11 @@ def _visit(who: model.Open, session: int, keys: Sequence[str]) -> model.Request:
 
 
 def _production(key: str, step: model.Step) -> ProductionStep:
-    return ProductionStep(key, OPS[step.kind], step.n, step.kind == "delete_on_instance")
+    when = Comparator(*step.guard) if step.guard else None
+    return ProductionStep(key, OPS[step.kind], step.n, step.kind == "delete_on_instance", when)
 
 
-def _plain(outcome: CounterState | Exception) -> object:
+def _plain(outcome: Outcome) -> object:
     return type(outcome).__name__ if isinstance(outcome, Exception) else outcome
 
 

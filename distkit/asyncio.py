@@ -1,0 +1,236 @@
+"""The counter for asyncio programs: tasks, a transport and the session.
+
+The rules are the session's and the script's. Callers that wait while a request is in flight share
+the next one. A task of its own sends for them all, so that a caller that is cancelled takes
+nobody's reply with it: what is in flight is executed, once, and what is still in line is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import Coroutine, Sequence
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import redis.asyncio
+
+from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
+from distkit.life import Pulse, Report
+from distkit.line import Waiting
+from distkit.session import Outcome
+from distkit.steps import Change, CounterState, Step
+from distkit.steps import set as set_step
+from distkit.transport import Abandoned, Clock
+from distkit.transport_asyncio import transport_for
+
+__all__ = ["StrictInstanceAwareCounter"]
+
+Base: TypeAlias = Operations[
+    Coroutine[Any, Any, CounterState],
+    Coroutine[Any, Any, Change],
+    Coroutine[Any, Any, list[CounterState]],
+    Coroutine[Any, Any, list[Change]],
+    Coroutine[Any, Any, None],
+]
+
+
+class StrictInstanceAwareCounter(Base):
+    """`distkit.StrictInstanceAwareCounter`, with each call to be awaited.
+
+    One object is one instance, in one event loop; its tasks share it. Bad input is refused by the
+    call itself, before it is awaited. A call that is cancelled is executed if it had been sent, and
+    never if it was still waiting for an earlier request; nobody else's is touched.
+
+    `async with counter:` is the life of an instance: inside, a task sends a heartbeat whenever a
+    third of the threshold has passed without a call; on leaving, its slices are removed and its
+    session is closed (R16). What goes wrong with either is said in the log, `distkit`.
+
+    Args:
+        client: a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster` of any settings, or a fake.
+        prefix, dead_instance_threshold_ms, instance_id, clock_ms: as for the synchronous counter.
+
+    Raises:
+        InvalidKeyError: prefix or instance_id is not allowed.
+        TypeError: an argument of the wrong type.
+        ValueError: the threshold is not positive.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        prefix: str,
+        *,
+        dead_instance_threshold_ms: int = 30_000,
+        instance_id: str | None = None,
+        clock_ms: Clock | None = None,
+    ) -> None:
+        self._transport = transport_for(client, clock_ms)
+        self._client: Any = client
+        super().__init__(prefix, dead_instance_threshold_ms, instance_id)
+        self._driver: asyncio.Task[None] | None = None
+        self._pulse = Pulse(dead_instance_threshold_ms)
+        self._heart: asyncio.Task[None] | None = None
+        self._alive = False
+
+    def _be_born_again(self) -> None:
+        super()._be_born_again()
+        self._driver = self._heart = None
+
+    # --- Life ------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> StrictInstanceAwareCounter:
+        """Raises RuntimeError inside another `async with` on the same counter."""
+        if self._alive:
+            raise RuntimeError("this instance is alive already: an `async with` inside its own")
+        self._alive = True
+        self._keep_beating()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._alive = False
+        heart, self._heart = self._heart, None
+        if heart is not None:
+            heart.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await heart
+        try:
+            await self._leave()
+        except Exception as failure:
+            Report(self.instance_id).could_not_leave(failure)
+
+    async def _leave(self) -> None:
+        """R16: first the slices, for a later life of this id could not know of them."""
+        try:
+            if self._session.has_opened:
+                await self.clear_on_instance()
+        finally:
+            await self._serve((), leaving=True)
+
+    def _keep_beating(self) -> None:
+        if self._alive and self._heart is None:
+            beating = _beat(weakref.ref(self), Report(self.instance_id), self._pulse.interval_s)
+            self._heart = asyncio.get_running_loop().create_task(beating)
+
+    # --- Calls -----------------------------------------------------------------------------------
+
+    async def heartbeat(self) -> None:
+        await self._run(())
+
+    async def clear_on_instance(self) -> None:
+        await self._all(self._clearing_of_this_instance())
+
+    async def clear(self) -> None:
+        keys = {*await self._known_keys(), *self._session.memory}
+        await self._all([set_step(key, 0) for key in sorted(keys)])
+
+    async def _known_keys(self) -> set[str]:
+        scan = KnownKeys(self._space)
+        while not scan.done:
+            try:
+                scan.hear(await self._client.execute_command(*scan.command, **scan.options))
+            except SCAN_ERRORS as error:
+                raise scan.judged(error) from error
+        return scan.found
+
+    async def _one(self, step: Step) -> CounterState:
+        state: CounterState = result_of((await self._run((step,)))[0])
+        return state
+
+    async def _one_if(self, step: Step) -> Change:
+        change: Change = result_of((await self._run((step,)))[0])
+        return change
+
+    async def _all(self, todo: Sequence[Step]) -> list[CounterState]:
+        batch = Batch(todo)
+        for piece in batch.pieces():
+            batch.outcomes += await self._run(piece)
+        return batch.results()
+
+    async def _all_if(self, todo: Sequence[Step]) -> list[Change]:
+        changes: list[Any] = await self._all(todo)
+        return changes
+
+    async def _run(self, todo: Sequence[Step]) -> list[Outcome]:
+        """Have the steps run; none at all is a heartbeat. Returns an outcome for each."""
+        if self._alive:
+            self._keep_beating()
+        caller = await self._serve(todo)
+        if not todo and caller.failure is not None:
+            raise caller.failure
+        return caller.outcomes
+
+    async def _serve(self, todo: Sequence[Step], *, leaving: bool = False) -> Waiting:
+        """Wait until the steps are done, by the driver; start it, if there is none."""
+        loop = asyncio.get_running_loop()
+        caller = _Caller(todo, loop.create_future(), leaving=leaving)
+        self._line.join(caller)
+        if self._driver is None or self._driver.done():
+            self._driver = loop.create_task(self._drive())
+        try:
+            await caller.future
+        except asyncio.CancelledError:
+            self._line.withdraw(caller)
+            raise
+        return caller
+
+    async def _drive(self) -> None:
+        """Send for one group after the other until nobody waits."""
+        session = self._session
+        while (call := self._line.take()) is not None:
+            session.begin(call)
+            while not call.done:
+                request = session.speak()
+                try:
+                    reply = await self._transport.send(request)
+                except Abandoned as end:
+                    session.give_up(end.__cause__)
+                except Exception as error:
+                    session.refuse(error)
+                else:
+                    session.hear(reply)
+                    self._pulse.heard()
+            self._line.hand_out()
+
+
+class _Caller(Waiting):
+    """A task in line."""
+
+    __slots__ = ("future",)
+
+    def __init__(
+        self, steps: Sequence[Step], future: asyncio.Future[None], *, leaving: bool = False
+    ) -> None:
+        super().__init__(steps, leaving=leaving)
+        self.future = future
+
+    def wake(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+async def _beat(
+    ref: weakref.ref[StrictInstanceAwareCounter], report: Report, wait_s: float
+) -> None:
+    """Send a heartbeat whenever nothing else was sent for a third of the threshold."""
+    while True:
+        await asyncio.sleep(wait_s)
+        counter = ref()
+        if counter is None:
+            return
+        pulse = counter._pulse
+        if pulse.due_in_s() <= 0:
+            try:
+                await counter.heartbeat()
+                report.succeeded()
+            except Exception as error:
+                report.failed(error)
+        wait_s = pulse.due_in_s()
+        wait_s = wait_s if wait_s > 0 else pulse.interval_s
+        del counter, pulse

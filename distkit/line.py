@@ -1,0 +1,139 @@
+"""Group commit, without I/O: callers wait in line, and those at its head share the next request.
+
+While a request is in flight, further calls queue; the next one carries as many of them as its
+bounds allow. Each caller gets its own exact result, since a reply is the state before
+(PROTOCOL.md). The line is first in, first out, so that the calls of one caller keep their order.
+
+What this file keeps:
+  * A group once taken is settled to the end, whoever of it is still interested: its steps have been
+    executed once, or get an error that says what is known.
+  * Who gives up while still in the queue is never executed.
+  * A request stays below some 1 ms of the server's time: 0.9 us a step and 5 us a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from distkit.session import Call, Outcome
+from distkit.steps import Step
+
+MOST_STEPS: Final = 512
+MOST_KEYS: Final = 100
+"""Bounds of a request."""
+
+
+class Waiting:
+    """A caller in line, with its steps; none at all is a heartbeat.
+
+    Attributes:
+        outcomes: one for each step, once `done`.
+        failure: what ended the call without a reply; the outcome of a heartbeat.
+        gone: nobody waits for it any more.
+    """
+
+    __slots__ = ("done", "failure", "gone", "leaving", "outcomes", "steps")
+
+    def __init__(self, steps: Sequence[Step], *, leaving: bool = False) -> None:
+        self.steps = steps
+        self.leaving = leaving
+        self.outcomes: list[Outcome] = []
+        self.failure: Exception | None = None
+        self.done = self.gone = False
+
+    def wake(self) -> None:
+        """Tell the caller that it is done. May happen twice. The shell's to say how."""
+
+
+class Line:
+    """Not thread-safe: `join`, `withdraw`, `take` and `heir` are to be called one at a time."""
+
+    def __init__(self) -> None:
+        # One attribute: an interrupt must not find a caller in both, or in neither.
+        self._group_and_queue: tuple[list[Waiting], list[Waiting]] = ([], [])
+        self._call = Call()
+
+    def join(self, caller: Waiting) -> None:
+        self._group_and_queue[1].append(caller)
+
+    def withdraw(self, caller: Waiting) -> None:
+        """The caller has been interrupted. If it was not taken yet, it never will be."""
+        caller.gone = True
+        queue = self._group_and_queue[1]
+        if caller in queue:
+            queue.remove(caller)
+
+    def take(self) -> Call | None:
+        """The call of the group that is under way, or of the next one; None if nobody waits."""
+        group, queue = self._group_and_queue
+        if group:
+            return self._call
+        if not queue:
+            return None
+        size = _how_many(queue)
+        group = queue[:size]
+        # First the call: it belongs to nobody until there is a group.
+        self._call = _shared_call(group)
+        self._group_and_queue = group, queue[size:]
+        return self._call
+
+    def hand_out(self) -> None:
+        """The group's call is done: each caller gets its own."""
+        group, _ = self._group_and_queue
+        outcomes, first = self._call.outcomes, 0
+        for caller in group:
+            last = first + len(caller.steps)
+            caller.outcomes = _given(outcomes[first:last])
+            caller.failure = self._call.failure
+            caller.done = True
+            caller.wake()
+            first = last
+        self._group_and_queue = [], self._group_and_queue[1]
+
+    def heir(self, leader: Waiting) -> Waiting | None:
+        """Who is to go on with the line when its leader stops."""
+        for callers in self._group_and_queue:
+            for caller in callers:
+                if caller is not leader and not caller.gone and not caller.done:
+                    return caller
+        return None
+
+
+def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
+    """A long list of steps in pieces that each fit into one request; at least one piece."""
+    piece: list[Step] = []
+    keys: set[str] = set()
+    for step in steps:
+        keys.add(step.key)
+        if len(piece) == MOST_STEPS or len(keys) > MOST_KEYS:
+            yield piece
+            piece, keys = [], {step.key}
+        piece.append(step)
+    yield piece
+
+
+def _how_many(queue: Sequence[Waiting]) -> int:
+    """How many of the queue's first fit into one request. Who leaves, leaves alone (R16)."""
+    if len(queue) == 1 or queue[0].leaving:
+        return 1
+    steps, keys = 0, set()
+    for place, caller in enumerate(queue):
+        steps += len(caller.steps)
+        keys.update([step.key for step in caller.steps])
+        if caller.leaving or (place and (steps > MOST_STEPS or len(keys) > MOST_KEYS)):
+            return place
+    return len(queue)
+
+
+def _shared_call(group: Sequence[Waiting]) -> Call:
+    steps = group[0].steps if len(group) == 1 else [step for w in group for step in w.steps]
+    return Call(steps, leaving=group[0].leaving)
+
+
+def _given(outcomes: Iterable[Outcome | None]) -> list[Outcome]:
+    given = []
+    for outcome in outcomes:
+        assert outcome is not None, "a call that is done has an outcome for each step"
+        given.append(outcome)
+    return given
