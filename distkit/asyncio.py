@@ -111,17 +111,17 @@ class StrictInstanceAwareCounter(Base):
             if self._session.has_opened:
                 await self.clear_on_instance()
         finally:
-            await self._serve((), leaving=True)
+            await self._run((), leaving=True)
 
     def _keep_beating(self) -> None:
-        if self._alive and self._heart is None:
-            beating = _beat(weakref.ref(self), Report(self.instance_id), self._pulse.interval_s)
-            self._heart = asyncio.get_running_loop().create_task(beating)
+        beating = _beat(weakref.ref(self), Report(self.instance_id), self._pulse.interval_s)
+        self._heart = asyncio.get_running_loop().create_task(beating)
 
     # --- Calls -----------------------------------------------------------------------------------
 
     async def heartbeat(self) -> None:
-        await self._run(())
+        for failure in await self._run(()):
+            result_of(failure)
 
     async def clear_on_instance(self) -> None:
         await self._all(self._clearing_of_this_instance())
@@ -157,28 +157,17 @@ class StrictInstanceAwareCounter(Base):
         changes: list[Any] = await self._all(todo)
         return changes
 
-    async def _run(self, todo: Sequence[Step]) -> list[Outcome]:
-        """Have the steps run; none at all is a heartbeat. Returns an outcome for each."""
-        if self._alive:
-            self._keep_beating()
-        caller = await self._serve(todo)
-        if not todo and caller.failure is not None:
-            raise caller.failure
-        return caller.outcomes
-
-    async def _serve(self, todo: Sequence[Step], *, leaving: bool = False) -> Waiting:
-        """Wait until the steps are done, by the driver; start it, if there is none."""
+    def _run(self, todo: Sequence[Step], leaving: bool = False) -> asyncio.Future[list[Outcome]]:
+        """Get in line, and see to it that there is a driver. No steps at all are a heartbeat.
+        To be awaited: an outcome for each."""
         loop = asyncio.get_running_loop()
-        caller = _Caller(todo, loop.create_future(), leaving=leaving)
+        caller = _Caller(todo, leaving, loop.create_future())
         self._line.join(caller)
         if self._driver is None or self._driver.done():
             self._driver = loop.create_task(self._drive())
-        try:
-            await caller.future
-        except asyncio.CancelledError:
-            self._line.withdraw(caller)
-            raise
-        return caller
+        if self._alive and self._heart is None:
+            self._keep_beating()
+        return caller.future
 
     async def _drive(self) -> None:
         """Send for one group after the other until nobody waits."""
@@ -197,22 +186,32 @@ class StrictInstanceAwareCounter(Base):
                     session.hear(reply)
                     self._pulse.heard()
             self._line.hand_out()
+            # Let those who were served get in line again: else every other request would be theirs
+            # who had just missed one, and carry next to nothing.
+            await asyncio.sleep(0)
 
 
 class _Caller(Waiting):
-    """A task in line."""
+    """A task in line. If it is cancelled, so is the future that it waits for."""
 
     __slots__ = ("future",)
 
     def __init__(
-        self, steps: Sequence[Step], future: asyncio.Future[None], *, leaving: bool = False
+        self, steps: Sequence[Step], leaving: bool, future: asyncio.Future[list[Outcome]]
     ) -> None:
-        super().__init__(steps, leaving=leaving)
+        self.steps = steps
+        self.leaving = leaving
         self.future = future
 
-    def wake(self) -> None:
+    def gone(self) -> bool:
+        return self.future.cancelled()
+
+    def done(self) -> bool:
+        return self.future.done()
+
+    def finish(self, outcomes: list[Outcome]) -> None:
         if not self.future.done():
-            self.future.set_result(None)
+            self.future.set_result(outcomes)
 
 
 async def _beat(

@@ -79,7 +79,7 @@ class StrictInstanceAwareCounter(Base):
         super()._be_born_again()
         self._mutex = threading.Lock()
         self._leader = None
-        self._heart = None  # threads are not inherited; the next call starts another
+        self._heart = None  # a child has no thread of its parent's: the next call starts another
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -115,14 +115,14 @@ class StrictInstanceAwareCounter(Base):
             self._serve(_Thread((), leaving=True))
 
     def _keep_beating(self) -> None:
-        if self._alive and self._heart is None:
-            self._heart = _Heart(self)
-            self._heart.start()
+        self._heart = _Heart(self)
+        self._heart.start()
 
     # --- Calls -----------------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        self._run(())
+        for failure in self._run(()):
+            result_of(failure)
 
     def clear_on_instance(self) -> None:
         self._all(self._clearing_of_this_instance())
@@ -160,33 +160,29 @@ class StrictInstanceAwareCounter(Base):
 
     def _run(self, todo: Sequence[Step]) -> list[Outcome]:
         """Have the steps run; none at all is a heartbeat. Returns an outcome for each."""
-        if self._alive:
+        if self._alive and self._heart is None:
             self._keep_beating()
-        caller = _Thread(todo)
-        self._serve(caller)
-        if not todo and caller.failure is not None:
-            raise caller.failure
-        return caller.outcomes
+        return self._serve(_Thread(todo))
 
-    def _serve(self, caller: _Thread) -> None:
+    def _serve(self, caller: _Thread) -> list[Outcome]:
         """Wait until the caller's steps are done; lead, if nobody does."""
         try:
             with self._mutex:
-                if self._leader is None or self._leader.gone:
+                if self._leader is None or self._leader.interrupted:
                     self._leader = caller
                 else:
                     caller.close_gate()
                 self._line.join(caller)
             caller.wait()
-            while not caller.done:
+            while caller.outcomes is None:
                 self._serve_a_group()
         except BaseException:
-            with self._mutex:
-                self._line.withdraw(caller)
+            caller.interrupted = True
             raise
         finally:
             if self._leader is caller:
                 self._hand_over(caller)
+        return caller.outcomes
 
     def _hand_over(self, caller: _Thread) -> None:
         with self._mutex:
@@ -194,7 +190,7 @@ class StrictInstanceAwareCounter(Base):
             assert heir is None or isinstance(heir, _Thread)
             self._leader = heir
         if heir is not None:
-            heir.wake()
+            heir.open_gate()
 
     def _serve_a_group(self) -> None:
         """The group that was left unfinished, or the next one."""
@@ -220,23 +216,36 @@ class StrictInstanceAwareCounter(Base):
 class _Thread(Waiting):
     """A thread in line. Its gate is open when it is done, or is to lead."""
 
-    __slots__ = ("_gate",)
+    __slots__ = ("_gate", "interrupted", "outcomes")
 
-    def __init__(self, steps: Sequence[Step], *, leaving: bool = False) -> None:
-        super().__init__(steps, leaving=leaving)
+    def __init__(self, steps: Sequence[Step], leaving: bool = False) -> None:
+        self.steps = steps
+        self.leaving = leaving
+        self.outcomes: list[Outcome] | None = None
+        self.interrupted = False
         self._gate: threading.Lock | None = None
+
+    def gone(self) -> bool:
+        return self.interrupted
+
+    def done(self) -> bool:
+        return self.outcomes is not None
+
+    def finish(self, outcomes: list[Outcome]) -> None:
+        self.outcomes = outcomes
+        self.open_gate()
 
     def close_gate(self) -> None:
         self._gate = threading.Lock()
         self._gate.acquire()
 
+    def open_gate(self) -> None:
+        if self._gate is not None and self._gate.locked():
+            self._gate.release()
+
     def wait(self) -> None:
         if self._gate is not None:
             self._gate.acquire()
-
-    def wake(self) -> None:
-        if self._gate is not None and self._gate.locked():
-            self._gate.release()
 
 
 class _Heart(threading.Thread):

@@ -7,10 +7,22 @@ tag, which puts all that belongs to it into one slot.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from distkit.errors import CounterOverflowError, InvalidKeyError
 
 LIMIT = 2**53 - 1
 """R2: exact in Lua, in JSON and in every port."""
+
+
+def checked_key(key: object) -> str:
+    """R1: return the key, or raise InvalidKeyError. Programs use few keys, often."""
+    return _checked_key(key) if type(key) is str else checked_name(key, "key")
+
+
+@lru_cache(maxsize=4096)
+def _checked_key(key: str) -> str:
+    return checked_name(key, "key")
 
 
 def checked_name(name: object, what: str, forbidden: str = ":") -> str:
@@ -38,6 +50,8 @@ def checked_int(number: object, what: str) -> int:
 
 def checked_count(number: object, what: str = "count") -> int:
     """R2: return the count, or raise TypeError or CounterOverflowError."""
+    if type(number) is int and -LIMIT <= number <= LIMIT:
+        return number
     count = checked_int(number, what)
     if not -LIMIT <= count <= LIMIT:
         raise CounterOverflowError(f"{what} must be from -(2^53 - 1) to 2^53 - 1, not {count}")

@@ -14,7 +14,7 @@ What this file keeps:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, cast
 
 from distkit.session import Call, Outcome
 from distkit.steps import Step
@@ -25,29 +25,29 @@ MOST_KEYS: Final = 100
 
 
 class Waiting:
-    """A caller in line, with its steps; none at all is a heartbeat.
+    """A caller in line, with its steps; none at all is a heartbeat. The shell's is a subclass."""
 
-    Attributes:
-        outcomes: one for each step, once `done`.
-        failure: what ended the call without a reply; the outcome of a heartbeat.
-        gone: nobody waits for it any more.
-    """
+    __slots__ = ("leaving", "steps")
 
-    __slots__ = ("done", "failure", "gone", "leaving", "outcomes", "steps")
+    steps: Sequence[Step]
+    leaving: bool
 
-    def __init__(self, steps: Sequence[Step], *, leaving: bool = False) -> None:
-        self.steps = steps
-        self.leaving = leaving
-        self.outcomes: list[Outcome] = []
-        self.failure: Exception | None = None
-        self.done = self.gone = False
+    def gone(self) -> bool:
+        """Whether nobody waits for it any more. If it was not taken yet, it never will be."""
+        raise NotImplementedError
 
-    def wake(self) -> None:
-        """Tell the caller that it is done. May happen twice. The shell's to say how."""
+    def done(self) -> bool:
+        """Whether it has its outcomes."""
+        raise NotImplementedError
+
+    def finish(self, outcomes: list[Outcome]) -> None:
+        """Give it an outcome for each step, or for a heartbeat what ended it, if anything did.
+        It may happen twice."""
+        raise NotImplementedError
 
 
 class Line:
-    """Not thread-safe: `join`, `withdraw`, `take` and `heir` are to be called one at a time."""
+    """Not thread-safe: `join`, `take` and `heir` are to be called one at a time."""
 
     def __init__(self) -> None:
         # One attribute: an interrupt must not find a caller in both, or in neither.
@@ -57,19 +57,14 @@ class Line:
     def join(self, caller: Waiting) -> None:
         self._group_and_queue[1].append(caller)
 
-    def withdraw(self, caller: Waiting) -> None:
-        """The caller has been interrupted. If it was not taken yet, it never will be."""
-        caller.gone = True
-        queue = self._group_and_queue[1]
-        if caller in queue:
-            queue.remove(caller)
-
     def take(self) -> Call | None:
         """The call of the group that is under way, or of the next one; None if nobody waits."""
         group, queue = self._group_and_queue
         if group:
             return self._call
+        queue = [caller for caller in queue if not caller.gone()]
         if not queue:
+            self._group_and_queue = [], []
             return None
         size = _how_many(queue)
         group = queue[:size]
@@ -81,13 +76,11 @@ class Line:
     def hand_out(self) -> None:
         """The group's call is done: each caller gets its own."""
         group, _ = self._group_and_queue
-        outcomes, first = self._call.outcomes, 0
+        outcomes, first = cast(list[Outcome], self._call.outcomes), 0
+        failure: list[Outcome] = [self._call.failure] if self._call.failure else []
         for caller in group:
             last = first + len(caller.steps)
-            caller.outcomes = _given(outcomes[first:last])
-            caller.failure = self._call.failure
-            caller.done = True
-            caller.wake()
+            caller.finish(outcomes[first:last] if caller.steps else failure)
             first = last
         self._group_and_queue = [], self._group_and_queue[1]
 
@@ -95,7 +88,7 @@ class Line:
         """Who is to go on with the line when its leader stops."""
         for callers in self._group_and_queue:
             for caller in callers:
-                if caller is not leader and not caller.gone and not caller.done:
+                if caller is not leader and not caller.gone() and not caller.done():
                     return caller
         return None
 
@@ -119,8 +112,9 @@ def _how_many(queue: Sequence[Waiting]) -> int:
         return 1
     steps, keys = 0, set()
     for place, caller in enumerate(queue):
+        for step in caller.steps:
+            keys.add(step.key)
         steps += len(caller.steps)
-        keys.update([step.key for step in caller.steps])
         if caller.leaving or (place and (steps > MOST_STEPS or len(keys) > MOST_KEYS)):
             return place
     return len(queue)
@@ -129,11 +123,3 @@ def _how_many(queue: Sequence[Waiting]) -> int:
 def _shared_call(group: Sequence[Waiting]) -> Call:
     steps = group[0].steps if len(group) == 1 else [step for w in group for step in w.steps]
     return Call(steps, leaving=group[0].leaving)
-
-
-def _given(outcomes: Iterable[Outcome | None]) -> list[Outcome]:
-    given = []
-    for outcome in outcomes:
-        assert outcome is not None, "a call that is done has an outcome for each step"
-        given.append(outcome)
-    return given

@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-from distkit.keys import LIMIT, checked_count, checked_name
+from distkit.keys import LIMIT, checked_count, checked_key
 
 SPAN: Final = LIMIT + 1
 """A total travels as high * SPAN + low: deaths and returns may move it out of a double's range."""
@@ -86,9 +86,10 @@ class Step(NamedTuple):
 
 def spell(step: Step) -> str:
     """The step as the script reads it; PROTOCOL.md, "Steps"."""
-    if step.when is not None:
-        return f"{step.when.test[0]}{step.when.operand}{step.op}{step.n}"
-    return "" if step.op == GET else f"{step.op}{step.n}"
+    _, op, n, _, when = step
+    if when is not None:
+        return f"{when.test[0]}{when.operand}{op}{n}"
+    return f"{op}{n}" if op else ""
 
 
 class State(NamedTuple):
@@ -106,17 +107,16 @@ def transition(before: State, step: Step) -> tuple[State, CounterState | Change]
     """
     if step.when is not None:
         return _conditional(before, step, step.when)
-    after, result = _unconditional(before, step)
-    return (after, result) if _fits(after, result) else None
+    done = _unconditional(before, step)
+    return done if _fits(*done) else None
 
 
 def _unconditional(before: State, step: Step) -> tuple[State, CounterState]:
     """R9, whatever the numbers."""
     total, epoch, own = before
-    op, n = step.op, step.n
+    _, op, n, _, _ = step
     if op == INC:
-        after = State(total + n, epoch, own + n)
-        return after, CounterState(after.total, after.own)
+        return State(total + n, epoch, own + n), CounterState(total + n, own + n)
     if op == GET:
         return before, CounterState(total, own)
     if op == SET_ON_INSTANCE:
@@ -137,11 +137,9 @@ def _conditional(before: State, step: Step, when: Comparator) -> tuple[State, Ch
 
 
 def _fits(after: State, result: CounterState) -> bool:
-    return (
-        -LIMIT <= after.total <= LIMIT
-        and -LIMIT <= after.own <= LIMIT
-        and -LIMIT <= result.cumulative <= LIMIT
-    )
+    """R2: what the step makes, and what it reports."""
+    total, _, own = after
+    return -LIMIT <= total <= LIMIT and -LIMIT <= own <= LIMIT and -LIMIT <= result[0] <= LIMIT
 
 
 def eq(operand: int) -> Comparator:
@@ -165,44 +163,44 @@ def gt(operand: int) -> Comparator:
 
 
 def inc(key: object, count: object = 1) -> Step:
-    return Step(_key(key), INC, checked_count(count))
+    return Step(checked_key(key), INC, checked_count(count))
 
 
 def dec(key: object, count: object = 1) -> Step:
-    return Step(_key(key), INC, -checked_count(count))
+    return Step(checked_key(key), INC, -checked_count(count))
 
 
 def get(key: object) -> Step:
-    return Step(_key(key), GET)
+    return Step(checked_key(key), GET)
 
 
 def set_on_instance(key: object, count: object) -> Step:
-    return Step(_key(key), SET_ON_INSTANCE, checked_count(count))
+    return Step(checked_key(key), SET_ON_INSTANCE, checked_count(count))
 
 
 def delete_on_instance(key: object) -> Step:
-    return Step(_key(key), SET_ON_INSTANCE, 0, removed=True)
+    return Step(checked_key(key), SET_ON_INSTANCE, 0, removed=True)
 
 
 def set(key: object, count: object) -> Step:
-    return Step(_key(key), SET, checked_count(count))
+    return Step(checked_key(key), SET, checked_count(count))
 
 
 def delete(key: object) -> Step:
-    return Step(_key(key), DELETE)
+    return Step(checked_key(key), DELETE)
 
 
 def inc_if(key: object, comparator: object, count: object = 1) -> Step:
-    return Step(_key(key), INC, checked_count(count), when=_checked_comparator(comparator))
+    return Step(checked_key(key), INC, checked_count(count), when=_checked_comparator(comparator))
 
 
 def set_if(key: object, comparator: object, count: object) -> Step:
-    return Step(_key(key), SET, checked_count(count), when=_checked_comparator(comparator))
+    return Step(checked_key(key), SET, checked_count(count), when=_checked_comparator(comparator))
 
 
 def set_on_instance_if(key: object, comparator: object, count: object) -> Step:
     when = _checked_comparator(comparator)
-    return Step(_key(key), SET_ON_INSTANCE, checked_count(count), when=when)
+    return Step(checked_key(key), SET_ON_INSTANCE, checked_count(count), when=when)
 
 
 def each_of(updates: Iterable[Any], make: Callable[..., Step], shape: str) -> list[Step]:
@@ -220,10 +218,6 @@ def each_of(updates: Iterable[Any], make: Callable[..., Step], shape: str) -> li
             raise TypeError(f"each update must be {shape}, not {update!r}")
         made.append(make(*update))
     return made
-
-
-def _key(key: object) -> str:
-    return checked_name(key, "key")
 
 
 def _checked_comparator(comparator: object) -> Comparator:

@@ -15,7 +15,7 @@ import redis
 
 from tests import profiles
 from tests.servers import Binary, RedisServer, find_binaries, server_for
-from tests.world import Backend, fake_backend, real_backend
+from tests.world import AsyncBackend, Backend, Place, fake_place, real_place
 
 FAKE = "fakeredis"
 REAL = find_binaries().binaries
@@ -64,11 +64,25 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(params=[FAKE, *REAL], ids=_name)
-def backend(request: pytest.FixtureRequest) -> Backend:
+def place(request: pytest.FixtureRequest) -> Place:
     """A Redis for `World`, fake and real."""
-    if request.param == FAKE:
-        return fake_backend()
-    return real_backend(server_for(request.param))
+    return fake_place() if request.param == FAKE else real_place(server_for(request.param))
+
+
+@pytest.fixture
+def backend(place: Place) -> Iterator[Backend]:
+    """The synchronous counter there."""
+    backend = Backend(place)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def async_backend(place: Place) -> Iterator[AsyncBackend]:
+    """The asyncio counter there."""
+    backend = AsyncBackend(place)
+    yield backend
+    backend.close()
 
 
 @pytest.fixture(params=REAL, ids=_name)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from distkit.transport import COUNTER, Script
 from oracle import model
-from tests.world import COUNTED, Backend, Fate, World
+from tests.world import COUNTED, AsyncBackend, Backend, Fate, World
 
 KEYS = ("k", "другой", "a b")
 MOST_INSTANCES = 5
@@ -133,6 +133,21 @@ class CounterMachine(RuleBasedStateMachine):
         self, data: st.DataObject, todo: list[tuple[str, model.Step]], fates: Sequence[Fate]
     ) -> None:
         self.world.call_many(self._who(data), todo, self._met(fates))
+
+    @precondition(lambda self: isinstance(self.world.backend, AsyncBackend))
+    @rule(
+        data=st.data(),
+        callers=st.lists(st.lists(st.tuples(keys, steps), max_size=3), min_size=2, max_size=5),
+        fates=fates,
+    )
+    def together(
+        self,
+        data: st.DataObject,
+        callers: list[list[tuple[str, model.Step]]],
+        fates: Sequence[Fate],
+    ) -> None:
+        """Group commit: callers of one instance that have calls in flight at once."""
+        self.world.together(self._who(data), callers, self._met(fates))
 
     @rule(data=st.data(), fates=fates)
     def heartbeat(self, data: st.DataObject, fates: Sequence[Fate]) -> None:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 
 from tests.machine import explore, machine_on
-from tests.world import Backend
+from tests.world import AsyncBackend, Backend
+
+faults = pytest.mark.parametrize("faults", [True, False], ids=["with faults", "faultless: R13"])
 
 
-@pytest.mark.parametrize("faults", [True, False], ids=["with faults", "faultless: R13"])
+@faults
 def test_production_equals_the_oracle(backend: Backend, faults: bool) -> None:
-    """R1 to R14, on the replies and on all that is stored."""
+    """R1 to R16, on the replies and on all that is stored."""
     explore(machine_on(lambda: backend, faults=faults))
+
+
+@faults
+def test_the_asyncio_counter_equals_the_oracle(async_backend: AsyncBackend, faults: bool) -> None:
+    """The same, with several callers in flight at once."""
+    explore(machine_on(lambda: async_backend, faults=faults))

@@ -9,6 +9,7 @@ formula must give the same results too.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
@@ -16,13 +17,17 @@ from typing import Any, NamedTuple
 
 import fakeredis
 import redis
+import redis.asyncio
+import redis.asyncio.retry
+from fakeredis import aioredis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from distkit import Comparator, DistkitError, StrictInstanceAwareCounter
-from distkit.session import Outcome
+import distkit.asyncio
+from distkit import Comparator, DistkitError, StrictInstanceAwareCounter, transport_asyncio
+from distkit.session import Call, Outcome
 from distkit.steps import DELETE, GET, INC, SET, SET_ON_INSTANCE
 from distkit.steps import Step as ProductionStep
 from distkit.transport import COUNTER, Script, transport_for
@@ -138,40 +143,174 @@ class FaultyConnection:
         return replies[0]
 
 
-class Backend:
-    """A Redis for worlds to live in, one after the other."""
+class FaultyAsyncConnection:
+    """The same, mixed into a connection class of redis.asyncio."""
 
-    def __init__(self, name: str, connection_class: type, **connection_options: Any) -> None:
-        network = self.network = Network()
-        faulty = type("Faulty", (FaultyConnection, connection_class), {"network": network})
-        self.name = name
-        options = {**connection_options, "retry": Retry(NoBackoff(), RETRIES)}
-        self.client = redis.Redis(
-            connection_pool=redis.ConnectionPool(connection_class=faulty, **options)
+    network: Network
+
+    async def connect(self) -> None:
+        if self.network.down:
+            raise RedisConnectionError("connection refused")
+        await super().connect()  # type: ignore[misc]
+
+    async def send_command(self, *command: Any, **options: Any) -> None:
+        self.script_call = command if command[0] in ("EVALSHA", "EVAL") else None
+        if self.script_call is None:
+            await super().send_command(*command, **options)  # type: ignore[misc]
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        if self.script_call is None:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        command, self.script_call = self.script_call, None
+        fate = self.network.next_fate()
+        replies: list[Any] = []
+        try:
+            for _ in range(fate.runs):
+                await super().send_command(*command)  # type: ignore[misc]
+                replies.append(await super().read_response(*args, **options))  # type: ignore[misc]
+        except NoScriptError:
+            self.network.fates.appendleft(fate)
+            raise
+        self.network.note(command, fate, replies)
+        if not fate.answers:
+            raise RedisConnectionError(fate.value)
+        return replies[0]
+
+
+class Place(NamedTuple):
+    """How a Redis is reached: by which connection classes of redis-py, with which options."""
+
+    name: str
+    connection: type
+    async_connection: type
+    options: dict[str, Any]
+
+
+def fake_place() -> Place:
+    options = {"server": fakeredis.FakeServer()}
+    connections = fakeredis.FakeRedisConnection, aioredis.FakeAsyncRedisConnection
+    return Place("fakeredis", *connections, options)
+
+
+def real_place(server: RedisServer) -> Place:
+    connections = redis.UnixDomainSocketConnection, redis.asyncio.UnixDomainSocketConnection
+    return Place(server.binary.name, *connections, {"path": server.socket})
+
+
+class Backend:
+    """A Redis for worlds to live in, one after the other, and the counter's shell to be tested:
+    here the synchronous one."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.network = Network()
+        self.admin: redis.Redis = redis.Redis(
+            connection_pool=redis.ConnectionPool(connection_class=place.connection, **place.options)
         )
-        self.admin = redis.Redis(
-            connection_pool=redis.ConnectionPool(
-                connection_class=connection_class, **connection_options
-            )
+        self.client: Any = self._client()
+
+    def _faulty(self, mixin: type, connection: type) -> type:
+        return type("Faulty", (mixin, connection), {"network": self.network})
+
+    def _client(self) -> Any:
+        connection = self._faulty(FaultyConnection, self.place.connection)
+        retry = Retry(NoBackoff(), RETRIES)
+        pool: Any = redis.ConnectionPool
+        return redis.Redis(
+            connection_pool=pool(connection_class=connection, retry=retry, **self.place.options)
         )
 
     def reset(self) -> None:
         self.network.reset()
         self.admin.flushall()
 
+    def hang_up(self) -> None:
+        """Close the client's connections."""
+        self.client.connection_pool.disconnect()
+
+    def counter(self, script: Script, clock_ms: Callable[[], int], **options: Any) -> Any:
+        """A new instance on production's script, or a defective one."""
+        counter = StrictInstanceAwareCounter(self.client, PREFIX, clock_ms=clock_ms, **options)
+        counter._session._seq = (
+            0  # not at random: production and oracle are to use the same numbers
+        )
+        if script is not COUNTER:
+            counter._transport = transport_for(self.client, clock_ms, script)
+        return counter
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class AsyncBackend(Backend):
+    """The same for the asyncio counter: each call is run to its end in an event loop."""
+
+    def _client(self) -> Any:
+        self.loop = asyncio.new_event_loop()
+        connection = self._faulty(FaultyAsyncConnection, self.place.async_connection)
+        retry = redis.asyncio.retry.Retry(NoBackoff(), RETRIES)
+        pool: Any = redis.asyncio.ConnectionPool
+        return redis.asyncio.Redis(
+            connection_pool=pool(connection_class=connection, retry=retry, **self.place.options)
+        )
+
+    def hang_up(self) -> None:
+        self.loop.run_until_complete(self.client.connection_pool.disconnect())
+
+    def counter(self, script: Script, clock_ms: Callable[[], int], **options: Any) -> Any:
+        counter = distkit.asyncio.StrictInstanceAwareCounter(
+            self.client, PREFIX, clock_ms=clock_ms, **options
+        )
+        counter._session._seq = 0
+        if script is not COUNTER:
+            counter._transport = transport_asyncio.transport_for(self.client, clock_ms, script)
+        return Blocking(counter, self.loop)
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.client.aclose())
+        self.loop.close()
+
+
+class Blocking:
+    """An asyncio counter whose calls can be made as if it were a synchronous one."""
+
+    def __init__(self, counter: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.counter, self._loop = counter, loop
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.counter, name)
+        if not callable(attribute):
+            return attribute
+
+        async def call(*args: Any, **options: Any) -> Any:
+            return await attribute(*args, **options)
+
+        return lambda *args, **options: self._loop.run_until_complete(call(*args, **options))
+
+    def together(self, callers: Sequence[Sequence[ProductionStep]]) -> list[list[Outcome]]:
+        """Several callers at once, each of which makes its calls one after the other."""
+
+        async def caller(steps: Sequence[ProductionStep]) -> list[Outcome]:
+            return [(await self.counter._run((step,)))[0] for step in steps]
+
+        async def everybody() -> list[list[Outcome]]:
+            return list(await asyncio.gather(*map(caller, callers)))
+
+        return self._loop.run_until_complete(everybody())
+
 
 def fake_backend() -> Backend:
-    return Backend("fakeredis", fakeredis.FakeRedisConnection, server=fakeredis.FakeServer())
+    return Backend(fake_place())
 
 
 def real_backend(server: RedisServer) -> Backend:
-    return Backend(server.binary.name, redis.UnixDomainSocketConnection, path=server.socket)
+    return Backend(real_place(server))
 
 
 class Instance(NamedTuple):
     """One instance, twice."""
 
-    counter: StrictInstanceAwareCounter
+    counter: Any
     owner: model.Owner
 
 
@@ -199,16 +338,12 @@ class World:
         """A new instance, which knows nothing."""
         self.born += 1
         name = name or f"i{self.born}"
-        counter = StrictInstanceAwareCounter(
-            self.backend.client,
-            PREFIX,
+        counter = self.backend.counter(
+            self.script,
+            lambda: self.wall,
             dead_instance_threshold_ms=self.threshold,
             instance_id=name,
-            clock_ms=lambda: self.wall,
         )
-        counter._session._seq = 0  # not at random: both are to use the same numbers
-        if self.script is not COUNTER:
-            counter._transport = transport_for(self.backend.client, lambda: self.wall, self.script)
         self.instances[name] = Instance(counter, model.Owner(name, self.threshold))
         return name
 
@@ -254,6 +389,42 @@ class World:
         right = self._check_call(name, tuple(steps), fates)
         assert mine == list(right), f"{name}: {steps}: {mine}, not {right}"
         return mine
+
+    def together(
+        self,
+        name: str,
+        callers: Sequence[Sequence[tuple[str, model.Step]]],
+        fates: Sequence[Fate] = (),
+    ) -> None:
+        """Several callers of one instance at once.
+
+        Who shares a request with whom is the shell's to say: it is written down, and the oracle is
+        fed the same groups. Each caller's steps must be among them once, in its own order, and
+        each must get what the oracle says.
+        """
+        counter = self.instances[name].counter
+        made = [[(_production(*item), item) for item in steps] for steps in callers]
+        whose = {id(step): (who, item) for who, steps in enumerate(made) for step, item in steps}
+        groups = _written_down(counter._session)
+        self._begin(fates)
+        answers = counter.together([[step for step, _ in steps] for steps in made])
+        self.wall, left = self._wall_before, deque(fates)
+        given: list[list[object]] = [[] for _ in callers]
+        order: list[list[tuple[str, model.Step]]] = [[] for _ in callers]
+        for group in groups:
+            todo = [whose[id(step)] for step in group]
+            begun = model.begin(self.instances[name].owner, tuple(item for _, item in todo))
+            outcomes, _ = self._oracle_call(name, begun, left)
+            if self.meaning is not None:
+                self.meaning = self.meaning._replace(heard=self.meaning.heard.put(name, self.now))
+                meant = tuple(self._meant(name, *item) for _, item in todo)
+                assert outcomes == meant, f"R13: {todo} by {name}: {outcomes}, not {meant}"
+            for (who, item), outcome in zip(todo, outcomes, strict=True):
+                order[who].append(item)
+                given[who].append(outcome)
+        assert order == [list(steps) for steps in callers], "each step once, in its caller's order"
+        assert [list(map(_plain, answer)) for answer in answers] == given
+        self._compare()
 
     def heartbeat(self, name: str, fates: Sequence[Fate] = ()) -> str:
         """Returns the name of the error, or nothing."""
@@ -416,7 +587,7 @@ class World:
 
     def server_down(self) -> None:
         """Until `server_up`, nobody gets a connection."""
-        self.backend.client.connection_pool.disconnect()
+        self.backend.hang_up()
         self.network.down = True
 
     def server_up(self) -> None:
@@ -503,6 +674,24 @@ def _visit(who: model.Open, session: int, keys: Sequence[str]) -> model.Request:
 def _production(key: str, step: model.Step) -> ProductionStep:
     when = Comparator(*step.guard) if step.guard else None
     return ProductionStep(key, OPS[step.kind], step.n, step.kind == "delete_on_instance", when)
+
+
+def _written_down(session: Any) -> list[list[ProductionStep]]:
+    """The steps of each call that the session begins from now on, in order."""
+    groups: list[list[ProductionStep]] = []
+    begin = type(session).begin
+
+    def beginning(call: Call) -> None:
+        if call is not session.call:
+            placed = sorted(
+                ((place, step) for steps in call.by_key.values() for place, step in steps),
+                key=lambda item: item[0],
+            )
+            groups.append([step for _, step in placed])
+        begin(session, call)
+
+    session.begin = beginning
+    return groups
 
 
 def _plain(outcome: Outcome) -> object:
