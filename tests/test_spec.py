@@ -15,7 +15,7 @@ NAMED_ELSEWHERE = {"R1": "test_bad_input.py"}
 
 
 def test_the_rules_are_numbered_from_1_without_a_gap() -> None:
-    assert [f"R{n}" for n in range(1, 17)] == RULES
+    assert {f"R{n}" for n in range(1, len(RULES) + 1)} == set(RULES)
 
 
 @pytest.mark.parametrize("rule", RULES)
