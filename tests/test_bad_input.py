@@ -19,6 +19,10 @@ from distkit import (
     NotExecutedError,
     OutcomeUnknownError,
     StrictInstanceAwareCounter,
+    eq,
+    gt,
+    lt,
+    ne,
 )
 from oracle import InMemoryCounter, InMemoryServer
 from tests.servers import RedisServer, free_port
@@ -42,6 +46,12 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "set_on_instance": lambda counter, key: counter.set_on_instance(key, 1),
     "delete": lambda counter, key: counter.delete(key),
     "delete_on_instance": lambda counter, key: counter.delete_on_instance(key),
+    "inc_if": lambda counter, key: counter.inc_if(key, lt(5)),
+    "set_if": lambda counter, key: counter.set_if(key, ne(0), 1),
+    "set_on_instance_if": lambda counter, key: counter.set_on_instance_if(key, gt(0), 1),
+    "inc_all": lambda counter, key: counter.inc_all([("good", 1), (key, 1)]),
+    "get_all": lambda counter, key: counter.get_all(["good", key]),
+    "set_all_if": lambda counter, key: counter.set_all_if([("good", eq(0), 1), (key, eq(0), 1)]),
 }
 COUNTED = ["inc", "dec", "set", "set_on_instance"]
 
@@ -112,6 +122,58 @@ def test_r2_a_count_that_is_no_int_is_a_type_error(
     with pytest.raises(TypeError, match="count must be an int, not"):
         getattr(InMemoryCounter(InMemoryServer(), "p"), operation)("k", count)
     assert client.keys("*") == []
+
+
+@pytest.mark.parametrize("comparator", [None, 5, "lt", ("lt", 5), [lt(5)]], ids=repr)
+def test_r15_what_is_no_comparator_is_refused(client: redis.Redis, comparator: Any) -> None:
+    counter = StrictInstanceAwareCounter(client, "p")
+    for refused in (
+        lambda: counter.inc_if("k", comparator),
+        lambda: counter.set_all_if([("k", comparator, 1)]),
+    ):
+        with pytest.raises(TypeError, match="comparator must be made by eq, ne, lt or gt"):
+            refused()
+    assert client.keys("*") == []
+
+
+@pytest.mark.parametrize("make", [eq, ne, lt, gt])
+def test_r15_an_operand_is_a_count(make: Any) -> None:
+    assert make(LIMIT).operand == LIMIT
+    with pytest.raises(TypeError, match="operand must be an int"):
+        make(1.5)
+    with pytest.raises(CounterOverflowError, match="operand must be from"):
+        make(LIMIT + 1)
+
+
+def test_a_batch_of_the_wrong_shape_is_refused(client: redis.Redis) -> None:
+    counter: Any = StrictInstanceAwareCounter(client, "p")
+    for updates in ({"k": 1}, [("k", 1, 2)], ["k"], [("good", 1), ("k",)]):
+        with pytest.raises(TypeError, match=r"each update must be \(key, count\), not"):
+            counter.inc_all(updates)
+    with pytest.raises(TypeError, match=r"each update must be \(key, comparator, count\), not"):
+        counter.inc_all_if([("k", 1)])
+    with pytest.raises(TypeError, match="keys must be an iterable of str"):
+        counter.get_all("key")
+    assert client.keys("*") == []
+
+
+def test_r2_a_refused_step_of_a_batch_keeps_none_of_the_others(client: redis.Redis) -> None:
+    counter = StrictInstanceAwareCounter(client, "p")
+    with pytest.raises(CounterOverflowError, match="'k'") as caught:
+        counter.inc_all([("j", 1), ("k", LIMIT), ("k", 1), ("j", 2)])
+    first, second, refused, last = caught.value.outcomes
+    assert [first, second, last] == [(1, 1), (LIMIT, LIMIT), (3, 3)]
+    assert refused is caught.value
+    assert counter.inc_all([]) == []
+
+
+def test_after_a_call_without_a_reply_the_rest_of_a_batch_is_not_sent() -> None:
+    nowhere = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
+    counter = StrictInstanceAwareCounter(nowhere, "p")
+    with pytest.raises(NotExecutedError) as caught:
+        counter.inc_all([("k", 1)] * 600)
+    assert len(caught.value.outcomes) == 600
+    assert "was not sent" in str(caught.value.outcomes[-1])
 
 
 @pytest.mark.parametrize("operation", COUNTED)

@@ -1,7 +1,7 @@
 """The suite can fail: each defect of `mutants.py`, planted in the script, is found.
 
 First by the table of histories, which takes no luck; then, for all but what needs thousands of
-instances, by the stateful machine alone, within the default number of examples.
+instances, by the stateful machine alone, within a fraction of the default profile's examples.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from hypothesis import Phase, settings
 
 from tests.machine import explore, machine_on
 from tests.mutants import MUTANTS, Mutant
-from tests.profiles import EXAMPLES
+from tests.profiles import HUNT
 from tests.scale import a_crowd_dies
 from tests.scenarios import SCENARIOS, play
 from tests.world import fake_backend
@@ -49,6 +49,6 @@ def test_a_crowd_finds_the_unbounded_list() -> None:
 def test_the_stateful_machine_finds_the_defect(mutant: Mutant) -> None:
     backend = fake_backend()
     machine = machine_on(lambda: backend, mutant.script())
-    hunt = settings(max_examples=EXAMPLES, database=None, derandomize=True, phases=[Phase.generate])
+    hunt = settings(max_examples=HUNT, database=None, derandomize=True, phases=[Phase.generate])
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is that goes wrong
         explore(machine, hunt)

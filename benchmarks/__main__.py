@@ -1,0 +1,352 @@
+"""`make bench`: what a call costs, as a ratio to raw redis-py on the same server in the same run.
+
+Rounds are interleaved: each measures the raw command, then ours, so that what else happens on the
+machine meets both. Shown are medians, and in brackets the lowest and the highest round. Machines
+are shared and noisy: trust the ratios, not the microseconds.
+
+It starts a redis-server of its own (7.0 where there is one) on a unix socket, and writes
+benchmarks/RESULTS.md with a plot, throughput.svg. With BENCH_QUICK=1 the rounds are short, and
+nothing is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis
+import redis.asyncio
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import distkit.asyncio
+from benchmarks import scene
+from tests.servers import Binary, RedisServer, find_binaries
+
+HERE = Path(__file__).parent
+QUICK = bool(os.environ.get("BENCH_QUICK"))
+ROUNDS = 3 if QUICK else 9
+SCALE = 0.1 if QUICK else 1.0
+CALLERS = (1, 8, 64, 512)
+PREFERRED = "redis-7.0"
+
+
+class Row(NamedTuple):
+    """One line of the table; `values` has one number for each round."""
+
+    figure: str
+    raw: Sequence[float]
+    ours: Sequence[float]
+    unit: str
+    target: str = ""
+
+    @property
+    def ratios(self) -> list[float]:
+        return [ours / raw for ours, raw in zip(self.ours, self.raw, strict=True)]
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """The median, and in brackets the lowest and the highest."""
+    if not values:
+        return ""
+    middle, low, high = statistics.median(values), min(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f}..{high:,.{digits}f})"
+
+
+def some(number: int) -> int:
+    return max(1, int(number * SCALE))
+
+
+def us_a_call(call: Callable[[], object], calls: int) -> float:
+    began = time.perf_counter()
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - began) / calls * 1e6
+
+
+def interleaved(
+    raw: Callable[[], float], ours: Callable[[], float]
+) -> tuple[list[float], list[float]]:
+    raws, others = [], []
+    for _ in range(ROUNDS):
+        raws.append(raw())
+        others.append(ours())
+    return raws, others
+
+
+class Bench:
+    """The server, its clients, and one method for each group of rows."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self.client = server.client()
+        self.rows: list[Row] = []
+        self.throughput: dict[str, list[float]] = {}
+
+    # --- One caller ------------------------------------------------------------------------------
+
+    def one_caller(self) -> None:
+        counter, n = scene.counter_on(self.client), some(2_000)
+        raw = lambda: us_a_call(lambda: self.client.incrby("raw", 1), n)  # noqa: E731
+        sync = interleaved(raw, lambda: us_a_call(lambda: counter.inc("k"), n))
+        self.rows.append(Row("sequential inc / INCRBY", *sync, "µs", "≤ 1.5"))
+        raw = lambda: us_a_call(lambda: self.client.get("raw"), n)  # noqa: E731
+        got = interleaved(raw, lambda: us_a_call(lambda: counter.get("k"), n))
+        self.rows.append(Row("sequential get / GET", *got, "µs"))
+
+    # --- Many callers ----------------------------------------------------------------------------
+
+    def asyncio_callers(self) -> None:
+        asyncio.run(self._asyncio_callers())
+
+    async def _asyncio_callers(self) -> None:
+        path = self.server.socket
+        pool = redis.asyncio.BlockingConnectionPool.from_url(f"unix://{path}", max_connections=100)
+        shared, blocking = (
+            redis.asyncio.Redis(unix_socket_path=path),
+            redis.asyncio.Redis(connection_pool=pool),
+        )
+        counter = distkit.asyncio.StrictInstanceAwareCounter(shared, "callers")
+        targets = {1: "≥ 0.67", 64: "≥ 8", 512: "≥ 20"}
+        for keys in (1, 64):
+            for callers in CALLERS:
+                client = shared if callers < 100 else blocking
+                raws, ours = [], []
+                for _ in range(ROUNDS):
+                    raws.append(await throughput(client.incrby, callers, keys, some(4_000)))
+                    ours.append(await throughput(counter.inc, callers, keys, some(30_000)))
+                self.rows.append(
+                    Row(
+                        f"{callers} asyncio callers, {keys} {'key' if keys == 1 else 'keys'}",
+                        [value / 1000 for value in raws],
+                        [value / 1000 for value in ours],
+                        "1000/s",
+                        targets.get(callers, "") if keys == 1 else "",
+                    )
+                )
+                if keys == 1:
+                    self.throughput.setdefault("INCRBY", []).append(statistics.median(raws))
+                name = "inc, one key" if keys == 1 else "inc, 64 keys"
+                self.throughput.setdefault(name, []).append(statistics.median(ours))
+        await shared.aclose()
+        await blocking.aclose()
+
+    def threads(self) -> None:
+        counter = scene.counter_on(self.client)
+        raw = lambda: in_threads(lambda: self.client.incrby("raw", 1), some(300))  # noqa: E731
+        ours = lambda: in_threads(lambda: counter.inc("k"), some(1_000))  # noqa: E731
+        self.rows.append(Row("16 threads", *interleaved(raw, ours), "1000/s", "≥ 3"))
+
+    # --- The server's time -----------------------------------------------------------------------
+
+    def server_us(self, calls: Callable[[], object], times: int, steps: int = 1) -> float:
+        """The server's time a step, from `INFO commandstats`."""
+        self.client.config_resetstat()
+        for _ in range(times):
+            calls()
+        stats: Any = self.client.info("commandstats")
+        return float(stats["cmdstat_evalsha"]["usec"]) / times / steps
+
+    def server_time(self) -> None:
+        counter, n = scene.counter_on(self.client), some(1_000)
+        one_key, keys = [("k", 1)] * 64, [(f"k{i}", 1) for i in range(64)]
+        counter.inc_all(keys)
+        figures: dict[str, tuple[Callable[[], object], int, int, str]] = {
+            "alone": (lambda: counter.inc("k"), n, 1, "≤ 13 µs"),
+            "64 on one key": (lambda: counter.inc_all(one_key), n // 10, 64, "≤ 1 µs"),
+            "64 keys": (lambda: counter.inc_all(keys), n // 10, 64, "≤ 5 µs"),
+            "get": (lambda: counter.get("k"), n, 1, ""),
+        }
+        measured: dict[str, list[float]] = {name: [] for name in figures}
+        for _ in range(ROUNDS):
+            for name, (calls, times, steps, _) in figures.items():
+                measured[name].append(self.server_us(calls, times, steps))
+        for name, values in measured.items():
+            label = name if name == "get" else f"inc, {name}"
+            self.rows.append(Row(f"server time: {label}", [], values, "µs", figures[name][3]))
+
+    def independence(self) -> None:
+        """One call among few and among many."""
+        for what, make, sizes in (
+            ("instances", scene.among_instances, (100, 10_000)),
+            ("keys", scene.among_keys, (1_000, some(1_000_000))),
+        ):
+            for size in sizes:
+                alone, among = make(self.client, 0), make(self.client, size)
+                timed = interleaved(
+                    lambda alone=alone: self.server_us(lambda: alone.inc("k"), some(500)),  # type: ignore[misc]
+                    lambda among=among: self.server_us(lambda: among.inc("k"), some(500)),  # type: ignore[misc]
+                )
+                label = f"server time of inc: {size:,} {what} / 1"
+                self.rows.append(Row(label, *timed, "µs", "≤ 1.2"))
+
+    def deaths(self) -> None:
+        values = []
+        for _ in range(ROUNDS):
+            counter = scene.among_instances(self.client, 1_000, silent=True)
+            values.append(self.server_us(lambda counter=counter: counter.inc("k"), 1) / 1000)  # type: ignore[misc]
+        self.rows.append(
+            Row("server time: the inc that removes 1,000 dead slices", [], values, "ms", "≤ 5 ms")
+        )
+
+    def memory(self) -> None:
+        sizes = []
+        for others in (0, 1_000):
+            counter = scene.among_instances(self.client, others)
+            used: Any = self.client.memory_usage(counter._space.counter("k"), samples=0)
+            used += self.client.memory_usage(counter._space.instances, samples=0)
+            sizes.append(used)
+        each = (sizes[1] - sizes[0]) / 1_000
+        self.rows.append(Row("memory a slice, its owner's entry included", [], [each], "bytes"))
+
+    def return_after_loss(self) -> None:
+        counter = scene.counter_on(self.client)
+        counter.inc_all((f"k{i}", 1) for i in range(10_000))
+        values = []
+        for _ in range(ROUNDS):
+            self.client.flushall()
+            values.append(us_a_call(counter.heartbeat, 1) / 1000)
+        self.rows.append(Row("a heartbeat that puts back 10,000 slices", [], values, "ms"))
+
+
+async def throughput(
+    call: Callable[[str, int], Awaitable[object]], callers: int, keys: int, calls: int
+) -> float:
+    """Calls a second of callers that each make one after the other."""
+    each = max(3, calls // max(callers, 4))
+
+    async def work(key: str) -> None:
+        for _ in range(each):
+            await call(key, 1)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work(f"k{i % keys}") for i in range(callers)))
+    return callers * each / (time.perf_counter() - began)
+
+
+def in_threads(call: Callable[[], object], each: int, count: int = 16) -> float:
+    """Thousands of calls a second."""
+
+    def work() -> None:
+        for _ in range(each):
+            call()
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return count * each / (time.perf_counter() - began) / 1000
+
+
+# --- What is shown -------------------------------------------------------------------------------
+
+COLUMNS = ("figure", "raw redis-py", "distkit", "unit", "ratio", "target")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    ratio = spread(row.ratios, 2) if row.raw else ""
+    digits = 2 if statistics.median(row.ours) < 10 else 1
+    raw, ours = spread(row.raw, digits), spread(row.ours, digits)
+    return row.figure, raw, ours, row.unit, ratio, row.target
+
+
+def show(console: Console, rows: Sequence[Row]) -> None:
+    table = Table()
+    for column in COLUMNS:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*cells(row))
+    console.print(table)
+
+
+def write_results(binary: Binary, bench: Bench) -> None:
+    version = ".".join(map(str, binary.version))
+    lines = [
+        "# What a call costs",
+        "",
+        "Written by `make bench`; `benchmarks/__main__.py` says how it measures. Medians, and in",
+        "brackets the lowest and the highest round; raw and distkit in turns, in one run. For",
+        "throughput more is better, for the rest less.",
+        "",
+        f"Redis {version} on a unix socket, Python {platform.python_version()}, redis-py "
+        f"{redis.__version__} with hiredis, {os.cpu_count()} shared cores.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(cells(row)) + " |" for row in bench.rows),
+        "",
+        "![Throughput against asyncio callers](throughput.svg)",
+        "",
+        (HERE / "NOTES.md").read_text("utf-8").strip(),
+        "",
+    ]
+    (HERE / "RESULTS.md").write_text("\n".join(lines), "utf-8")
+
+
+def plot(throughputs: dict[str, list[float]]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "distkit"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    for name, values in throughputs.items():
+        axes.plot(CALLERS, values, marker="o", label=name)
+    axes.set(xscale="log", yscale="log", xlabel="asyncio callers", ylabel="calls a second")
+    axes.set_xticks(CALLERS, [str(callers) for callers in CALLERS])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(HERE / "throughput.svg", metadata={"Date": None}, bbox_inches="tight")
+
+
+def choose_server() -> Binary:
+    found = {binary.name: binary for binary in find_binaries().binaries}
+    if not found:
+        raise SystemExit("no redis-server was found")
+    return found.get(PREFERRED) or next(iter(found.values()))
+
+
+def main() -> None:
+    console = Console(width=150)
+    binary = choose_server()
+    server = RedisServer(binary)
+    bench = Bench(server)
+    parts = (
+        bench.one_caller,
+        bench.asyncio_callers,
+        bench.threads,
+        bench.server_time,
+        bench.independence,
+        bench.deaths,
+        bench.memory,
+        bench.return_after_loss,
+    )
+    try:
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task(f"on {binary.name}", total=len(parts))
+            for part in parts:
+                progress.update(task, description=part.__name__.replace("_", " "))
+                part()
+                progress.advance(task)
+        show(console, bench.rows)
+        if not QUICK:
+            plot(bench.throughput)
+            write_results(binary, bench)
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

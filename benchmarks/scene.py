@@ -1,0 +1,63 @@
+"""Large scenes, set quickly: many instances, many keys, as PROTOCOL.md lays them out in Redis."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import redis
+
+from distkit import StrictInstanceAwareCounter
+
+THRESHOLD_MS = 30_000
+
+MANY_KEYS = """
+local root, from, to = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local head, slice = ARGV[4], ARGV[5]
+for i = from, to do
+  redis.call('HSET', root .. 'counter:k' .. i, ':', head, 'somebody', slice)
+  redis.call('SADD', root .. 'keys', 'k' .. i)
+end
+"""
+
+
+def counter_on(client: redis.Redis, prefix: str = "") -> StrictInstanceAwareCounter:
+    """A counter under a prefix of its own, with its session open."""
+    counter = StrictInstanceAwareCounter(client, prefix or uuid.uuid4().hex)
+    counter.heartbeat()
+    return counter
+
+
+def among_instances(
+    client: redis.Redis, others: int, *, silent: bool = False
+) -> StrictInstanceAwareCounter:
+    """A counter whose key `k` has a slice of 1 from each of `others`; they are alive, or have been
+    silent for the threshold."""
+    counter = counter_on(client)
+    counter.inc("k")
+    root = f"distkit:{{{counter._space.prefix}}}:"
+    now = int(time.time() * 1000)
+    heard = now - THRESHOLD_MS if silent else now + THRESHOLD_MS
+    names = [uuid.uuid4().hex for _ in range(others)]
+    fields: Any = client.hget(root + "counter:k", ":")
+    epoch, _, _, _, closed = fields.decode().split()
+    head: Any = {":": f"{epoch} 0 {others + 1} {heard if silent else now} {closed}"}
+    for first in range(0, others, 1_000):
+        some = names[first : first + 1_000]
+        client.hset(root + "instances", mapping=dict.fromkeys(some, f"{heard} 9 2"))
+        client.hset(root + "counter:k", mapping=dict.fromkeys(some, "1 0 2 0 0 0 0"))
+    client.hset(root + "counter:k", mapping=head)
+    return counter
+
+
+def among_keys(client: redis.Redis, others: int) -> StrictInstanceAwareCounter:
+    """A counter under a prefix that has `others` other keys."""
+    counter = counter_on(client)
+    counter.inc("k")
+    root = f"distkit:{{{counter._space.prefix}}}:"
+    now = int(time.time() * 1000)
+    for first in range(0, others, 10_000):
+        last = min(first + 10_000, others) - 1
+        client.eval(MANY_KEYS, 0, root, first, last, f"0 0 1 {now} {now}", "1 0 2 0 0 0 0")
+    return counter
