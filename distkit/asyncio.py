@@ -18,7 +18,6 @@ import redis.asyncio
 
 from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
 from distkit.life import Pulse, Report
-from distkit.line import Waiting
 from distkit.session import Outcome
 from distkit.steps import Change, CounterState, Step
 from distkit.steps import set as set_step
@@ -161,13 +160,14 @@ class StrictInstanceAwareCounter(Base):
         """Get in line, and see to it that there is a driver. No steps at all are a heartbeat.
         To be awaited: an outcome for each."""
         loop = asyncio.get_running_loop()
-        caller = _Caller(todo, leaving, loop.create_future())
+        caller = _Caller(loop=loop)
+        caller.steps, caller.leaving = todo, leaving
         self._line.join(caller)
         if self._driver is None or self._driver.done():
             self._driver = loop.create_task(self._drive())
         if self._alive and self._heart is None:
             self._keep_beating()
-        return caller.future
+        return caller
 
     async def _drive(self) -> None:
         """Send for one group after the other until nobody waits."""
@@ -191,27 +191,17 @@ class StrictInstanceAwareCounter(Base):
             await asyncio.sleep(0)
 
 
-class _Caller(Waiting):
-    """A task in line. If it is cancelled, so is the future that it waits for."""
+class _Caller(asyncio.Future[list[Outcome]]):
+    """A task in line, as the future that it waits for: cancelled with it. Keeps `Waiting`."""
 
-    __slots__ = ("future",)
+    __slots__ = ("leaving", "steps")
 
-    def __init__(
-        self, steps: Sequence[Step], leaving: bool, future: asyncio.Future[list[Outcome]]
-    ) -> None:
-        self.steps = steps
-        self.leaving = leaving
-        self.future = future
-
-    def gone(self) -> bool:
-        return self.future.cancelled()
-
-    def done(self) -> bool:
-        return self.future.done()
+    steps: Sequence[Step]
+    leaving: bool
 
     def finish(self, outcomes: list[Outcome]) -> None:
-        if not self.future.done():
-            self.future.set_result(outcomes)
+        if not self.done():
+            self.set_result(outcomes)
 
 
 async def _beat(

@@ -18,7 +18,6 @@ import redis
 
 from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
 from distkit.life import Pulse, Report
-from distkit.line import Waiting
 from distkit.session import Outcome
 from distkit.steps import Change, CounterState, Step
 from distkit.steps import set as set_step
@@ -213,10 +212,10 @@ class StrictInstanceAwareCounter(Base):
         self._line.hand_out()
 
 
-class _Thread(Waiting):
-    """A thread in line. Its gate is open when it is done, or is to lead."""
+class _Thread:
+    """A thread in line. Its gate is open when it is done, or is to lead. Keeps `line.Waiting`."""
 
-    __slots__ = ("_gate", "interrupted", "outcomes")
+    __slots__ = ("_gate", "interrupted", "leaving", "outcomes", "steps")
 
     def __init__(self, steps: Sequence[Step], leaving: bool = False) -> None:
         self.steps = steps
@@ -225,11 +224,11 @@ class _Thread(Waiting):
         self.interrupted = False
         self._gate: threading.Lock | None = None
 
-    def gone(self) -> bool:
+    def cancelled(self) -> bool:
         return self.interrupted
 
     def done(self) -> bool:
-        return self.outcomes is not None
+        return self.interrupted or self.outcomes is not None
 
     def finish(self, outcomes: list[Outcome]) -> None:
         self.outcomes = outcomes

@@ -14,7 +14,7 @@ What this file keeps:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from distkit.session import Call, Outcome
 from distkit.steps import Step
@@ -24,26 +24,24 @@ MOST_KEYS: Final = 100
 """Bounds of a request."""
 
 
-class Waiting:
-    """A caller in line, with its steps; none at all is a heartbeat. The shell's is a subclass."""
-
-    __slots__ = ("leaving", "steps")
+class Waiting(Protocol):
+    """A caller in line, with its steps; none at all is a heartbeat."""
 
     steps: Sequence[Step]
     leaving: bool
 
-    def gone(self) -> bool:
+    def cancelled(self) -> bool:
         """Whether nobody waits for it any more. If it was not taken yet, it never will be."""
-        raise NotImplementedError
+        ...
 
     def done(self) -> bool:
-        """Whether it has its outcomes."""
-        raise NotImplementedError
+        """Whether it has its outcomes, or was cancelled."""
+        ...
 
     def finish(self, outcomes: list[Outcome]) -> None:
         """Give it an outcome for each step, or for a heartbeat what ended it, if anything did.
         It may happen twice."""
-        raise NotImplementedError
+        ...
 
 
 class Line:
@@ -62,7 +60,7 @@ class Line:
         group, queue = self._group_and_queue
         if group:
             return self._call
-        queue = [caller for caller in queue if not caller.gone()]
+        queue = [caller for caller in queue if not caller.cancelled()]
         if not queue:
             self._group_and_queue = [], []
             return None
@@ -88,7 +86,7 @@ class Line:
         """Who is to go on with the line when its leader stops."""
         for callers in self._group_and_queue:
             for caller in callers:
-                if caller is not leader and not caller.gone() and not caller.done():
+                if caller is not leader and not caller.done():
                     return caller
         return None
 
@@ -110,14 +108,15 @@ def _how_many(queue: Sequence[Waiting]) -> int:
     """How many of the queue's first fit into one request. Who leaves, leaves alone (R16)."""
     if len(queue) == 1 or queue[0].leaving:
         return 1
-    steps, keys = 0, set()
-    for place, caller in enumerate(queue):
+    steps, keys, count = 0, set(), 0
+    for caller in queue:
+        steps += len(caller.steps)
         for step in caller.steps:
             keys.add(step.key)
-        steps += len(caller.steps)
-        if caller.leaving or (place and (steps > MOST_STEPS or len(keys) > MOST_KEYS)):
-            return place
-    return len(queue)
+        if caller.leaving or ((steps > MOST_STEPS or len(keys) > MOST_KEYS) and count):
+            break
+        count += 1
+    return count
 
 
 def _shared_call(group: Sequence[Waiting]) -> Call:

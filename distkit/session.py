@@ -328,15 +328,16 @@ class Session:
             if high is None or low is None or epoch is None or count is None:
                 self._refuse(outcomes, key, steps)
                 continue
-            state = State(high * SPAN + low, epoch, count)
+            state: State = high * SPAN + low, epoch, count
             for place, step in steps:
                 done = transition(state, step)
                 if done is None:
                     outcomes[place] = _overflow(step)
                 else:
                     state, outcomes[place] = done
-            if state.epoch or state.own or key in memory:
-                memory[key] = Memory(state.epoch, state.own, seq)
+            _, epoch, own = state
+            if epoch or own or key in memory:
+                memory[key] = Memory(epoch, own, seq)
         if request.purpose is Purpose.RESTORE:
             done_with = request.call.by_key.keys()
             self._restoring = [key for key in self._restoring if key not in done_with]

@@ -69,6 +69,9 @@ TESTS: Final[dict[str, Callable[[int, int], bool]]] = {
 """The script's letter for each is its first."""
 
 
+NEW: Final = frozenset({INC, SET_ON_INSTANCE, SET})
+"""They return the state after them; the others, the one before."""
+
 GLOBAL: Final = frozenset({SET, DELETE})
 """They bump the epoch; the others change nothing but the caller's slice."""
 
@@ -92,54 +95,37 @@ def spell(step: Step) -> str:
     return f"{op}{n}" if op else ""
 
 
-class State(NamedTuple):
-    """One counter as its caller sees it."""
-
-    total: int
-    epoch: int
-    own: int
+State = tuple[int, int, int]
+"""One counter as its caller sees it: the total, the epoch, its own count."""
 
 
 def transition(before: State, step: Step) -> tuple[State, CounterState | Change] | None:
     """R9, R15, and R2: the state after the step and its result; None if a number would be out of
     range. The script runs the same function on the same state, so that a reply need not carry
-    results.
+    results. (It is one function, and its states bare tuples, for it runs once for every call.)
     """
-    if step.when is not None:
-        return _conditional(before, step, step.when)
-    done = _unconditional(before, step)
-    return done if _fits(*done) else None
-
-
-def _unconditional(before: State, step: Step) -> tuple[State, CounterState]:
-    """R9, whatever the numbers."""
     total, epoch, own = before
-    _, op, n, _, _ = step
-    if op == INC:
-        return State(total + n, epoch, own + n), CounterState(total + n, own + n)
-    if op == GET:
-        return before, CounterState(total, own)
-    if op == SET_ON_INSTANCE:
-        after = State(total - own + n, epoch, n)
-        return after, CounterState(after.total, own if step.removed else n)
-    if op == SET:
-        return State(n, epoch + 1, n), CounterState(n, n)
-    assert op == DELETE, f"no such operation: {op!r}"
-    return State(0, epoch + 1, 0), CounterState(total, own)
-
-
-def _conditional(before: State, step: Step, when: Comparator) -> tuple[State, Change] | None:
-    """R15: the condition is on the total; that of `set_on_instance`, on the slice."""
-    subject = before.own if step.op == SET_ON_INSTANCE else before.total
-    after = _unconditional(before, step)[0] if when.holds(subject) else before
-    old, new = (CounterState(state.total, state.own) for state in (before, after))
-    return (after, Change(new, old)) if _fits(after, old) and _fits(after, new) else None
-
-
-def _fits(after: State, result: CounterState) -> bool:
-    """R2: what the step makes, and what it reports."""
-    total, _, own = after
-    return -LIMIT <= total <= LIMIT and -LIMIT <= own <= LIMIT and -LIMIT <= result[0] <= LIMIT
+    _, op, n, removed, when = step
+    after = before
+    if when is not None and not when.holds(own if op == SET_ON_INSTANCE else total):
+        pass
+    elif op == INC:
+        after = total + n, epoch, own + n
+    elif op == SET_ON_INSTANCE:
+        after = total - own + n, epoch, n
+    elif op == SET:
+        after = n, epoch + 1, n
+    elif op == DELETE:
+        after = 0, epoch + 1, 0
+    new_total, _, new_own = after
+    if not (-LIMIT <= new_total <= LIMIT and -LIMIT <= new_own <= LIMIT):
+        return None
+    if when is None and op in NEW:
+        return after, CounterState(new_total, own if removed else new_own)
+    if not -LIMIT <= total <= LIMIT:
+        return None
+    old = CounterState(total, own)
+    return after, old if when is None else Change(CounterState(new_total, new_own), old)
 
 
 def eq(operand: int) -> Comparator:

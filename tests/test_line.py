@@ -10,23 +10,24 @@ import pytest
 import redis
 
 from distkit import CounterState, StrictInstanceAwareCounter, steps
-from distkit.line import MOST_KEYS, MOST_STEPS, Line, Waiting, bounded
+from distkit.line import MOST_KEYS, MOST_STEPS, Line, bounded
 from distkit.session import Outcome, Reply, Request
 from distkit.steps import Step
 from tests.servers import RedisServer
 
 
-class Caller(Waiting):
+class Caller:
     def __init__(self, todo: Sequence[Step], leaving: bool = False) -> None:
-        self.steps, self.leaving = todo, leaving
+        self.steps: Sequence[Step] = todo
+        self.leaving = leaving
         self.got: Any = None
         self.left = False
 
-    def gone(self) -> bool:
+    def cancelled(self) -> bool:
         return self.left
 
     def done(self) -> bool:
-        return self.got is not None
+        return self.left or self.got is not None
 
     def finish(self, outcomes: list[Outcome]) -> None:
         self.got = outcomes
