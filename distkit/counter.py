@@ -9,6 +9,7 @@ same request again, and everybody of the group gets the reply that was his.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from types import TracebackType
@@ -194,6 +195,10 @@ class StrictInstanceAwareCounter(Base):
     def _serve_a_group(self) -> None:
         """The group that was left unfinished, or the next one."""
         session = self._session
+        if self._line.is_shared:
+            # Let those who were served get in line again: else every other request would carry only
+            # the first of them.
+            time.sleep(0)
         with self._mutex:
             call = self._line.take()
         assert call is not None, "the leader itself is in line"

@@ -45,12 +45,15 @@ class Waiting(Protocol):
 
 
 class Line:
-    """Not thread-safe: `join`, `take` and `heir` are to be called one at a time."""
+    """The queue, and the group that is under way; `is_shared`: the last one was of several callers.
+
+    Not thread-safe: `join`, `take` and `heir` are to be called one at a time."""
 
     def __init__(self) -> None:
         # One attribute: an interrupt must not find a caller in both, or in neither.
         self._group_and_queue: tuple[list[Waiting], list[Waiting]] = ([], [])
         self._call = Call()
+        self.is_shared = False
 
     def join(self, caller: Waiting) -> None:
         self._group_and_queue[1].append(caller)
@@ -69,6 +72,7 @@ class Line:
         # First the call: it belongs to nobody until there is a group.
         self._call = _shared_call(group)
         self._group_and_queue = group, queue[size:]
+        self.is_shared = size > 1
         return self._call
 
     def hand_out(self) -> None:
