@@ -29,6 +29,7 @@ from rich.table import Table
 
 import distkit.asyncio
 from benchmarks import scene
+from distkit.line import MOST_KEYS, MOST_STEPS
 from tests.servers import Binary, RedisServer, find_binaries
 
 HERE = Path(__file__).parent
@@ -172,6 +173,16 @@ class Bench:
         for name, values in measured.items():
             label = name if name == "get" else f"inc, {name}"
             self.rows.append(Row(f"server time: {label}", [], values, "µs", figures[name][3]))
+
+    def largest_request(self) -> None:
+        """What group commit may put into one request, at the most."""
+        counter, values = scene.counter_on(self.client), []
+        updates = [(f"k{i % MOST_KEYS}", 1) for i in range(MOST_STEPS)]
+        counter.inc_all(updates)
+        for _ in range(ROUNDS):
+            values.append(self.server_us(lambda: counter.inc_all(updates), some(50)) / 1000)
+        label = f"server time: the largest request, {MOST_STEPS} steps on {MOST_KEYS} keys"
+        self.rows.append(Row(label, [], values, "ms", "about 1 ms"))
 
     def independence(self) -> None:
         """One call among few and among many."""
@@ -328,6 +339,7 @@ def main() -> None:
         bench.asyncio_callers,
         bench.threads,
         bench.server_time,
+        bench.largest_request,
         bench.independence,
         bench.deaths,
         bench.memory,
