@@ -176,11 +176,11 @@ class Bench:
 
     def largest_request(self) -> None:
         """What group commit may put into one request, at the most."""
-        counter, values = scene.counter_on(self.client), []
+        counter = scene.counter_on(self.client)
         updates = [(f"k{i % MOST_KEYS}", 1) for i in range(MOST_STEPS)]
         counter.inc_all(updates)
-        for _ in range(ROUNDS):
-            values.append(self.server_us(lambda: counter.inc_all(updates), some(50)) / 1000)
+        calls = lambda: counter.inc_all(updates)  # noqa: E731
+        values = [self.server_us(calls, some(50)) / 1000 for _ in range(ROUNDS)]
         label = f"server time: the largest request, {MOST_STEPS} steps on {MOST_KEYS} keys"
         self.rows.append(Row(label, [], values, "ms", "about 1 ms"))
 

@@ -168,7 +168,7 @@ class StrictInstanceAwareCounter(Base):
         """Wait until the caller's steps are done; lead, if nobody does."""
         try:
             with self._mutex:
-                if self._leader is None or self._leader.interrupted:
+                if self._leader is None or self._leader.done():
                     self._leader = caller
                 else:
                     caller.close_gate()
@@ -180,12 +180,16 @@ class StrictInstanceAwareCounter(Base):
             caller.interrupted = True
             raise
         finally:
-            if self._leader is caller:
-                self._hand_over(caller)
+            self._hand_over(caller)
         return caller.outcomes
 
     def _hand_over(self, caller: _Thread) -> None:
+        """If the caller leads, another does from now on, or nobody."""
+        if self._leader is not caller:
+            return
         with self._mutex:
+            if self._leader is not caller:  # it was found done, and replaced
+                return
             heir = self._line.heir(caller)
             assert heir is None or isinstance(heir, _Thread)
             self._leader = heir
