@@ -1,8 +1,8 @@
 """A Ctrl-C at any line of ours: nobody's step is lost or repeated, and the next call works.
 
 The interrupt is raised in turn at every line that a call runs through in the files below; R11, and
-the head of `session.py`, say what must hold. Only at a `with` none is raised: there the tracer would
-come between a lock and its release, where CPython looks for no signal.
+the head of `session.py`, say what must hold. Only at a `with` none is raised: the tracer would come
+between a lock and its release, where CPython looks for no signal.
 """
 
 from __future__ import annotations
