@@ -43,6 +43,7 @@ class InMemoryServer:
         self.wall_ms = wall_ms
         self.lock = threading.Lock()
         self._prefixes: dict[str, model.Server] = {}
+        self._made: dict[str, set[str]] = {}
 
     def advance(self, ms: int) -> None:
         """Move the wall clock by `ms`; back when negative, which costs nobody anything (R3)."""
@@ -55,10 +56,17 @@ class InMemoryServer:
     def flush(self) -> None:
         """Lose everything, as `FLUSHALL` does."""
         self._prefixes.clear()
+        self._made.clear()
 
     def keep(self, prefix: str, state: model.Server) -> None:
         """Make this the state of one prefix; for counters, and for tests that set a scene."""
         self._prefixes[prefix] = state
+        made = {key for key, counter in state.counters.items() if counter != model.Counter()}
+        self._made.setdefault(prefix, set()).update(made)
+
+    def made(self, prefix: str) -> frozenset[str]:
+        """The keys that a write has made, and no loss has unmade: a read makes none."""
+        return frozenset(self._made.get(prefix, ()))
 
 
 class InMemoryCounter:
@@ -139,7 +147,7 @@ class InMemoryCounter:
 
     def clear(self) -> None:
         """Delete every key of the prefix; the epochs move on."""
-        keys = {*self._server.state(self._prefix).counters, *self._owner.memory}
+        keys = {*self._server.made(self._prefix), *self._owner.memory}
         self._run(tuple((key, model.Step("set", 0)) for key in sorted(keys)))
 
     def _call(self, key: str, kind: str, count: int = 0) -> CounterState:

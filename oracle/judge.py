@@ -1,0 +1,208 @@
+"""What is right: the oracle's answer to each line of a history, and the rule that says so.
+
+The answers are those of `InMemoryCounter`, with one thing added: a reply can be lost, after which
+the same request is sent again (R11, R12). A rule is a hint, worked out from what happened in the
+history: on a shrunk one, which holds nothing that it does not need, it is nearly always the one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from oracle import model
+from oracle.counter import (
+    CounterOverflowError,
+    InMemoryCounter,
+    InMemoryServer,
+    InvalidKeyError,
+)
+from oracle.lines import EMPTY, ERRORS, LOSE_REPLY, OPERATIONS, History, Line
+
+PREFIX = "judged"
+
+
+class _Unknown(Exception):
+    """R12."""
+
+
+class _Instance(InMemoryCounter):
+    """A counter whose client loses a reply when told to, and sends the request again."""
+
+    lose_reply = False
+
+    def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
+        state, owner = self._server.state(self._prefix), model.begin(self._owner, steps)
+        while owner.call is not None and not owner.call.done:
+            owner = model.speak(owner)
+            assert owner.sent is not None
+            resent, self.lose_reply = self.lose_reply, False
+            if resent:
+                state, _ = model.serve(state, owner.sent, self._server.wall_ms)
+            state, reply = model.serve(state, owner.sent, self._server.wall_ms)
+            owner = model.hear(owner, reply, resent)
+        self._owner, outcomes = model.finish(owner)
+        self._server.keep(self._prefix, state)
+        if model.UNKNOWN in outcomes:
+            raise _Unknown
+        return outcomes
+
+
+class Judge:
+    """The oracle in the place of a port: `answer` takes the lines of one history, in order."""
+
+    def __init__(self, threshold_ms: int) -> None:
+        self._server = InMemoryServer()
+        self._threshold_ms = threshold_ms
+        self._instances: dict[str, _Instance] = {}
+
+    def answer(self, line: Line) -> Line:
+        if line["op"] == "die":
+            self._instances.pop(line["instance"], None)
+            return {}
+        if line["op"] == EMPTY:
+            self._server.flush()
+            return {}
+        return self._call(line)
+
+    def _call(self, line: Line) -> Line:
+        operation = OPERATIONS[line["op"]]
+        instance = self._instance(line["instance"])
+        self._server.wall_ms = line["wall_ms"]
+        instance.lose_reply = bool(line.get(LOSE_REPLY))
+        arguments: list[Any] = [line[field] for field in operation.fields if field in line]
+        try:
+            pair = getattr(instance, line["op"])(*arguments)
+        except InvalidKeyError:
+            return {"error": "invalid_key"}
+        except CounterOverflowError:
+            return {"error": "overflow"}
+        except _Unknown:
+            return {"error": "unknown"}
+        return pair._asdict() if operation.answers_pair else {}
+
+    def _instance(self, name: str) -> _Instance:
+        if name not in self._instances:
+            self._instances[name] = _Instance(
+                self._server,
+                PREFIX,
+                dead_instance_threshold_ms=self._threshold_ms,
+                instance_id=name,
+            )
+        return self._instances[name]
+
+
+def judge(history: History) -> list[Line]:
+    """The right answer to each line."""
+    oracle = Judge(history.threshold_ms)
+    return [oracle.answer(line) for line in history.lines]
+
+
+# --- Which rule says so --------------------------------------------------------------------------
+
+
+class _Case(NamedTuple):
+    """A line that was answered wrongly, and what came before it."""
+
+    before: Sequence[Line]
+    line: Line
+    right: Line
+    said: Line
+    threshold: int
+
+    @property
+    def so_far(self) -> list[Line]:
+        return [*self.before, self.line]
+
+    @property
+    def walls(self) -> list[int]:
+        return [line["wall_ms"] for line in self.so_far if "wall_ms" in line]
+
+    def silences(self, name: str) -> list[int]:
+        """How long this instance was silent, each time, up to now."""
+        beats = [
+            line["wall_ms"]
+            for line in self.so_far
+            if line.get("instance") == name and "wall_ms" in line
+        ]
+        ends = [*beats[1:], self.walls[-1]]
+        return [end - beat for beat, end in zip(beats, ends, strict=True)]
+
+    @property
+    def caller(self) -> str:
+        return str(self.line.get("instance", ""))
+
+    @property
+    def others(self) -> set[str]:
+        return {line["instance"] for line in self.so_far if "wall_ms" in line} - {self.caller}
+
+    @property
+    def others_silences(self) -> list[int]:
+        return [silence for name in self.others for silence in self.silences(name)]
+
+
+def _errors(case: _Case) -> set[str]:
+    return {str(answer.get("error", "")) for answer in (case.right, case.said)}
+
+
+def _somebody_returned(case: _Case) -> bool:
+    """Silent for the threshold, and then heard again."""
+    return any(
+        silence >= case.threshold
+        for name in (*case.others, case.caller)
+        for silence in case.silences(name)[:-1]
+    )
+
+
+def _epoch_moved_elsewhere(case: _Case) -> bool:
+    """Another instance set, deleted or cleared: the caller's slice, or a dead one, is stale."""
+    movers = {line["instance"] for line in case.so_far if line["op"] in ("set", "delete", "clear")}
+    return len(movers | {case.caller}) > 1
+
+
+def _heartbeat_kept_one_alive(case: _Case) -> bool:
+    """Nobody was silent for the threshold, but somebody's first call is longer ago."""
+    first: dict[str, int] = {}
+    for line in case.so_far:
+        if "wall_ms" in line:
+            first.setdefault(line["instance"], line["wall_ms"])
+    longest = max(case.walls[-1] - wall for wall in first.values())
+    return longest >= case.threshold > max(case.others_silences, default=0)
+
+
+_HINTS: tuple[tuple[str, Callable[[_Case], bool]], ...] = (
+    (ERRORS["invalid_key"], lambda case: "invalid_key" in _errors(case)),
+    (ERRORS["overflow"], lambda case: "overflow" in _errors(case)),
+    (ERRORS["unknown"], lambda case: bool({"unknown", "not_executed"} & _errors(case))),
+    ("R11", lambda case: any(line.get(LOSE_REPLY) for line in case.so_far)),
+    ("R10", lambda case: any(line["op"] == EMPTY for line in case.so_far)),
+    ("R3", lambda case: case.walls != sorted(case.walls)),
+    ("R10", _somebody_returned),
+    (
+        "R8",
+        lambda case: (
+            max(case.others_silences, default=0) >= case.threshold and _epoch_moved_elsewhere(case)
+        ),
+    ),
+    ("R5", lambda case: max(case.others_silences, default=0) >= case.threshold),
+    ("R4", _heartbeat_kept_one_alive),
+    ("R5", lambda case: max(case.others_silences, default=0) > 0),
+    ("R6", _epoch_moved_elsewhere),
+    (
+        "R7",
+        lambda case: (
+            len(case.others) > 0
+            and case.right.get("instance_count") == case.said.get("instance_count")
+        ),
+    ),
+    ("R9", lambda case: True),
+)
+"""In this order: the first that fits names the rule."""
+
+
+def rule_for(history: History, wrong: int, right: Line, said: Line) -> str:
+    """The rule that says what line number `wrong` must be answered: a hint."""
+    case = _Case(history.lines[:wrong], history.lines[wrong], right, said, history.threshold_ms)
+    if "wall_ms" not in case.line:
+        return "R9"
+    return next(rule for rule, fits in _HINTS if fits(case))

@@ -1,0 +1,82 @@
+// The counter on Node as a port: JSON Lines over stdin and stdout, spec/PORTS.md.
+// Redis is DISTKIT_URL, redis://127.0.0.1:6379 unless given.
+
+import { createInterface } from 'node:readline';
+import { createClient } from 'redis';
+import { Counter, CounterError } from './counter.mjs';
+
+const ON_A_KEY = ['get', 'inc', 'dec', 'set', 'set_on_instance', 'delete', 'delete_on_instance'];
+const OTHERS = ['heartbeat', 'clear_on_instance', 'clear'];
+
+const client = createClient({ url: process.env.DISTKIT_URL, disableOfflineQueue: true });
+client.on('error', (error) => console.error(error.message));
+await client.connect();
+
+let history; // { prefix, threshold_ms }
+let instances = new Map();
+let wallMs;
+let loseReply = false;
+
+// Between the counter and its client: drops the reply of the next script call when told to.
+const lossy = {
+  async sendCommand(command, options) {
+    const reply = await client.sendCommand(command, options);
+    if (loseReply && command[0].startsWith('EVAL')) {
+      loseReply = false;
+      throw new Error('the reply was lost');
+    }
+    return reply;
+  },
+};
+
+function join(name) {
+  const counter = new Counter(lossy, history.prefix, {
+    thresholdMs: history.threshold_ms, instance: name, wallMs: () => wallMs ?? '',
+  });
+  instances.set(name, counter);
+  return counter;
+}
+
+async function call(message) {
+  const counter = instances.get(message.instance) ?? join(message.instance);
+  wallMs = message.wall_ms;
+  loseReply = message.lose_reply ?? false;
+  const given = ['key', 'count'].filter((name) => name in message).map((name) => message[name]);
+  const pair = await counter[message.op](...given);
+  return pair ? { cumulative: pair[0], instance_count: pair[1] } : {};
+}
+
+const EVENTS = {
+  hello: () => ({
+    protocol: 1, port: 'distkit for Node', clock: 'virtual', instances: 'many',
+    operations: [...ON_A_KEY, ...OTHERS], faults: ['lose_reply', 'empty'],
+  }),
+  reset(message) {
+    history = message;
+    instances = new Map();
+    return {};
+  },
+  die(message) {
+    instances.delete(message.instance);
+    return {};
+  },
+  async empty() {
+    const root = `distkit:{${history.prefix}}`;
+    const keys = await client.sMembers(`${root}:keys`);
+    await client.del([`${root}:instances`, `${root}:keys`, ...keys.map((key) => `${root}:counter:${key}`)]);
+    return {};
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const message = JSON.parse(line);
+  let answer;
+  try {
+    answer = await (EVENTS[message.op] ?? call)(message);
+  } catch (error) {
+    if (!(error instanceof CounterError)) throw error;
+    answer = { error: error.code, message: error.message };
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+client.destroy();
