@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from oracle import model
+
+_NOTHING = model.Counter()
 
 
 class InvalidKeyError(ValueError):
@@ -58,10 +61,17 @@ class InMemoryServer:
         self._prefixes.clear()
         self._made.clear()
 
-    def keep(self, prefix: str, state: model.Server) -> None:
-        """Make this the state of one prefix; for counters, and for tests that set a scene."""
+    def keep(self, prefix: str, state: model.Server, touched: Iterable[str] | None = None) -> None:
+        """Make this the state of one prefix; for counters, and for tests that set a scene.
+
+        Args:
+            prefix: which one.
+            state: what it holds from now on.
+            touched: the keys that may have been made meanwhile; all of them unless given.
+        """
         self._prefixes[prefix] = state
-        made = {key for key, counter in state.counters.items() if counter != model.Counter()}
+        looked_at = state.counters if touched is None else touched
+        made = {key for key in looked_at if state.counters.get(key, _NOTHING) != _NOTHING}
         self._made.setdefault(prefix, set()).update(made)
 
     def made(self, prefix: str) -> frozenset[str]:
@@ -161,11 +171,16 @@ class InMemoryCounter:
 
     def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
         with self._server.lock:
-            state, self._owner, outcomes = model.call_at_once(
-                self._server.state(self._prefix), self._owner, steps, self._server.wall_ms
-            )
-            self._server.keep(self._prefix, state)
+            session = self._owner.session
+            state, self._owner, outcomes = self._converse(self._server.state(self._prefix), steps)
+            put_back = self._owner.memory if self._owner.session != session else ()
+            self._server.keep(self._prefix, state, {*put_back, *(key for key, _ in steps)})
         return outcomes
+
+    def _converse(
+        self, state: model.Server, steps: tuple[tuple[str, model.Step], ...]
+    ) -> tuple[model.Server, model.Owner, tuple[model.Outcome, ...]]:
+        return model.call_at_once(state, self._owner, steps, self._server.wall_ms)
 
 
 def _checked_name(name: object, what: str, forbidden: str = ":") -> str:

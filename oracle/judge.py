@@ -31,8 +31,10 @@ class _Instance(InMemoryCounter):
 
     lose_reply = False
 
-    def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
-        state, owner = self._server.state(self._prefix), model.begin(self._owner, steps)
+    def _converse(
+        self, state: model.Server, steps: tuple[tuple[str, model.Step], ...]
+    ) -> tuple[model.Server, model.Owner, tuple[model.Outcome, ...]]:
+        owner = model.begin(self._owner, steps)
         while owner.call is not None and not owner.call.done:
             owner = model.speak(owner)
             assert owner.sent is not None
@@ -41,8 +43,11 @@ class _Instance(InMemoryCounter):
                 state, _ = model.serve(state, owner.sent, self._server.wall_ms)
             state, reply = model.serve(state, owner.sent, self._server.wall_ms)
             owner = model.hear(owner, reply, resent)
-        self._owner, outcomes = model.finish(owner)
-        self._server.keep(self._prefix, state)
+        owner, outcomes = model.finish(owner)
+        return state, owner, outcomes
+
+    def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
+        outcomes = super()._run(steps)
         if model.UNKNOWN in outcomes:
             raise _Unknown
         return outcomes
