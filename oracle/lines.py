@@ -69,6 +69,10 @@ class Capabilities(NamedTuple):
     operations: frozenset[str]
     faults: frozenset[str]
 
+    def except_for(self, operations: Iterable[str]) -> Capabilities:
+        """The same port, as if it had not these operations."""
+        return self._replace(operations=self.operations.difference(operations))
+
     def lacks(self, line: Line) -> str:
         """What the port would need and has not, for this message; or nothing."""
         op = line["op"]
@@ -156,7 +160,7 @@ def _strings(answer: Line, field: str) -> list[str]:
 
 
 def checked_answer(line: Line, answer: Line) -> Line:
-    """The part of an answer that is compared: a pair, a named error, or nothing.
+    """An answer without what is not known: a pair; a named error, perhaps with a message; nothing.
 
     Raises:
         Malformed: it is none of these.
@@ -164,11 +168,16 @@ def checked_answer(line: Line, answer: Line) -> Line:
     if "error" in answer:
         if not isinstance(answer["error"], str):
             raise Malformed(f'"error" must be a name, not {answer["error"]!r}')
-        return {"error": answer["error"]}
+        return {name: answer[name] for name in ("error", "message") if name in answer}
     operation = OPERATIONS.get(line["op"])
     if operation is None or not operation.answers_pair:
         return {}
     return {name: _integer(answer, name) for name in ("cumulative", "instance_count")}
+
+
+def same(said: Line, right: Line) -> bool:
+    """Whether two answers are the same: a message is for people."""
+    return {k: v for k, v in said.items() if k != "message"} == right
 
 
 def _integer(line: Line, field: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from oracle.judge import judge, rule_for
-from oracle.lines import Capabilities, History, Line
+from oracle.lines import Capabilities, History, Line, same
 from oracle.port import Port
 
 BELOW, ABOVE = 0.9, 1.02
@@ -122,7 +122,7 @@ def _compare(history: History, answer: Callable[[Line], Line], port: Port) -> li
     for line, right in zip(history.lines, judge(history), strict=True):
         said = answer(line)
         steps.append(Step(line, right, said))
-        if said != right:
+        if not same(said, right):
             raise Differs(history, steps)
     return steps
 

@@ -25,6 +25,8 @@ keys = st.sampled_from([KEYS[0], *KEYS])
 bad_keys = st.sampled_from(["a:b", "", "x" * 256])
 """R1 refuses them."""
 
+any_keys = st.one_of(*[keys] * 6, bad_keys)
+
 steps = st.one_of(
     st.just(model.Step("get")),
     st.builds(model.Step, st.sampled_from(["inc", "set_on_instance", "set"]), counts),

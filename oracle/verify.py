@@ -7,25 +7,17 @@ the threshold in real time can be played again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, Phase, Verbosity, reject, seed, settings
-from hypothesis.errors import Flaky
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
 
 from oracle import strategies
 from oracle.lines import EMPTY, LOSE_REPLY, OPERATIONS, Capabilities, History, Line
-from oracle.play import Differs, TooNear, play
+from oracle.play import Differs, TooNear, cannot_play, play
 from oracle.port import Broke, Port
+from oracle.shrink import shrink
 
 START_MS = 1_000_000
 NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -35,15 +27,9 @@ below the threshold, two are far above it."""
 REAL_TIME_THRESHOLD_MS = 200
 
 
-class Failure(Enum):
-    DIFFERS = "differs"
-    BROKE = "broke"
-
-
 class Found(NamedTuple):
-    """The shortest history that failed. `unsteady`: it does not fail each time."""
+    """The shortest history that failed. `unsteady`: it did not fail again."""
 
-    failure: Failure
     history: History
     error: Differs | Broke
     unsteady: bool = False
@@ -53,10 +39,10 @@ class Outcome(NamedTuple):
     """What came of a run: how many histories and steps were played before anything failed, how many
     came too near the threshold in real time, and what was found."""
 
-    histories: int
-    steps: int
-    dropped: int
-    found: Found | None
+    histories: int = 0
+    steps: int = 0
+    dropped: int = 0
+    found: Found | None = None
 
 
 class Plan(NamedTuple):
@@ -71,54 +57,12 @@ class Plan(NamedTuple):
 Progress = Callable[[Outcome], None]
 
 
-class _Hung(BaseException):
-    """A port that hangs is not shrunk: each attempt would take the whole time limit. Not an
-    Exception, so that Hypothesis lets it through."""
+class _Failed(BaseException):
+    """Ends Hypothesis's run at once: it is no Exception, which it would replay and shrink."""
 
-    def __init__(self, history: History, error: Broke) -> None:
-        super().__init__(str(error))
-        self.history = history
-        self.error = error
-
-
-class _Search:
-    """Plays what Hypothesis draws, and remembers the shortest failure."""
-
-    def __init__(self, port: Port, progress: Progress) -> None:
-        self._port = port
-        self._progress = progress
-        self.outcome = Outcome(0, 0, 0, None)
-        self.tries = 0
-
-    def play(self, history: History) -> None:
-        try:
-            steps = play(history, self._port)
-        except TooNear:
-            self.outcome = self.outcome._replace(dropped=self.outcome.dropped + 1)
-            reject()
-        except Differs as error:
-            self._note(Found(Failure.DIFFERS, _cut(history, error), error))
-            raise
-        except Broke as error:
-            self._note(Found(Failure.BROKE, history, error))
-            if error.hung:
-                raise _Hung(history, error) from error
-            raise
-        if self.outcome.found is None:
-            histories, played = self.outcome.histories + 1, self.outcome.steps + len(steps)
-            self.outcome = self.outcome._replace(histories=histories, steps=played)
-        self._progress(self.outcome)
-
-    def _note(self, found: Found) -> None:
-        best = self.outcome.found
-        if best is None or len(found.history.lines) <= len(best.history.lines):
-            self.outcome = self.outcome._replace(found=found)
-        self._progress(self.outcome)
-
-
-def _cut(history: History, error: Differs) -> History:
-    """The history up to the wrong answer."""
-    return history._replace(lines=history.lines[: len(error.steps)])
+    def __init__(self, found: Found) -> None:
+        super().__init__(str(found.error))
+        self.found = found
 
 
 def search(port: Port, plan: Plan, progress: Progress = lambda _: None) -> Outcome:
@@ -129,170 +73,208 @@ def search(port: Port, plan: Plan, progress: Progress = lambda _: None) -> Outco
         plan: how many histories, how long, which seed, which threshold.
         progress: told after each history.
     """
-    looking = _Search(port, progress)
-    machine = seed(plan.seed)(machine_for(port.capabilities, plan, looking.play))
+    outcome = Outcome()
+
+    def check(history: History) -> None:
+        nonlocal outcome
+        try:
+            steps = play(history, port)
+        except TooNear:
+            outcome = outcome._replace(dropped=outcome.dropped + 1)
+            reject()
+        except (Differs, Broke) as error:
+            raise _Failed(Found(_failing_part(history, error), error)) from None
+        else:
+            outcome = outcome._replace(
+                histories=outcome.histories + 1, steps=outcome.steps + len(steps)
+            )
+        progress(outcome)
+
     how = settings(
         max_examples=plan.examples,
-        stateful_step_count=plan.steps,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate],
         database=None,
         deadline=None,
         verbosity=Verbosity.quiet,
-        report_multiple_bugs=False,
-        print_blob=False,
         suppress_health_check=list(HealthCheck),
     )
-    run: Any = run_state_machine_as_test  # untyped in the older releases that Python 3.10 gets
     try:
-        run(machine, settings=how)
-    except (Differs, Broke, _Hung):
-        pass
-    except Flaky:
-        found = looking.outcome.found
-        assert found is not None, "only what failed once can be flaky"
-        return looking.outcome._replace(found=found._replace(unsteady=True))
-    return looking.outcome
+        seed(plan.seed)(how(given(histories(port.capabilities, plan))(check)))()
+    except _Failed as failed:
+        outcome = outcome._replace(found=failed.found)
+        progress(outcome)
+        return outcome._replace(found=_shortest(failed.found, port, outcome, progress))
+    return outcome
+
+
+def _failing_part(history: History, error: Differs | Broke) -> History:
+    """The history up to the wrong answer; all of it if the port broke."""
+    if isinstance(error, Broke):
+        return history
+    return history._replace(lines=history.lines[: len(error.steps)])
+
+
+def _shortest(found: Found, port: Port, outcome: Outcome, progress: Progress) -> Found:
+    """Shrink what was found, unless the port hangs: each attempt would take the time limit."""
+    if isinstance(found.error, Broke) and found.error.hung:
+        return found
+    best = found
+
+    def fails(history: History) -> History | None:
+        nonlocal best
+        if cannot_play(history, port.capabilities):
+            return None
+        try:
+            play(history, port)
+        except TooNear:
+            return None
+        except (Differs, Broke) as error:
+            if type(error) is not type(found.error) or getattr(error, "hung", False):
+                return None
+            best = Found(_failing_part(history, error), error)
+            progress(outcome._replace(found=best))
+            return best.history
+        return None
+
+    if fails(found.history) is None:
+        return found._replace(unsteady=True)
+    shrink(best.history, fails)
+    return best
 
 
 # --- Histories -----------------------------------------------------------------------------------
 
 
-class _Histories(RuleBasedStateMachine):
-    """Writes a history down, and gives it to `finish` at the end. Subclassed by `machine_for`."""
+class _Writer:
+    """Writes a history down as it is drawn. Each method but `history` is an event of `_EVENTS`."""
 
-    finish: Callable[[History], None]
-    capabilities: Capabilities
+    def __init__(self, draw: st.DrawFn, capabilities: Capabilities, threshold_ms: int) -> None:
+        self._draw = draw
+        self._capabilities = capabilities
+        self._threshold_ms = threshold_ms
+        self._wall_ms = START_MS
+        self._names: list[str] = []
+        self._born = 0
+        self._lines: list[Line] = []
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[Line] = []
-        self.wall_ms = START_MS
-        self.threshold_ms = 0
-        self.names = list(NAMES[: strategies.MOST_INSTANCES])
-        self.born = len(self.names)
+    def history(self, events: list[str], instances: int, length: int) -> History:
+        self._names = [self._new_name() for _ in range(instances)]
+        drawn_from = st.sampled_from(events)
+        while len(self._lines) < length:
+            getattr(self, self._draw(drawn_from))()
+        return History(self._threshold_ms, tuple(self._lines[:length]))
 
-    def write(self, op: str, who: int, **fields: object) -> None:
-        fields = {name: value for name, value in fields.items() if value is not False}
-        line = {"op": op, "instance": self.names[who], **fields, "wall_ms": self.wall_ms}
-        self.lines.append(line)
+    def call(self) -> None:
+        self._call(strategies.any_keys, strategies.KINDS, strategies.counts, may_fail=True)
 
-    def write_call(self, op: str, who: int, key: str, count: int, lose_reply: bool = False) -> None:
-        given = {"key": key, "count": count}
-        fields = {name: given[name] for name in OPERATIONS[op].fields}
-        self.write(op, who, **fields, lose_reply=lose_reply)
+    def small_call(self) -> None:
+        self._call(strategies.keys, strategies.KINDS, strategies.small_counts, may_fail=True)
 
-    def replace(self, who: int) -> None:
-        self.lines.append({"op": "die", "instance": self.names[who]})
-        self.names[who] = f"{NAMES[self.born % len(NAMES)]}{self.born // len(NAMES) or ''}"
-        self.born += 1
+    def plain_call(self) -> None:
+        self._call(strategies.keys, strategies.PLAIN_KINDS, strategies.small_counts)
 
-    def teardown(self) -> None:
-        if self.threshold_ms:
-            type(self).finish(History(self.threshold_ms, tuple(self.lines)))
+    def on_no_key(self) -> None:
+        ops = [op for op in self._can(tuple(OPERATIONS)) if not OPERATIONS[op].fields]
+        self._write(self._draw(st.sampled_from(ops)), {}, may_fail=True)
+
+    def heartbeat(self) -> None:
+        self._write("heartbeat", {}, may_fail=True)
+
+    def clock(self) -> None:
+        if self._capabilities.virtual_clock:
+            how = self._draw(strategies.jumps)
+            self._wait(strategies.jump(how, self._threshold_ms) + self._draw(strategies.offsets))
+        else:
+            times = self._draw(st.sampled_from([1, 2]))
+            self._wait(int(times * REAL_TIME_STEP * self._threshold_ms))
+
+    def fall_silent(self) -> None:
+        """One counts, and is not heard for the threshold, give or take 1 ms; others look."""
+        self._call(strategies.keys, ("inc",), strategies.small_counts)
+        self._wait(self._threshold_ms + self._draw(strategies.touches))
+        self._call(strategies.keys, ("get",), strategies.small_counts)
+
+    def die(self) -> None:
+        """One dies, and another takes its place."""
+        who = self._draw(st.integers(0, len(self._names) - 1))
+        self._lines.append({"op": "die", "instance": self._names[who]})
+        self._names[who] = self._new_name()
+
+    def empty(self) -> None:
+        self._lines.append({"op": EMPTY})
+
+    def _can(self, operations: Sequence[str]) -> list[str]:
+        return [op for op in operations if op in self._capabilities.operations]
+
+    def _call(
+        self,
+        keys: st.SearchStrategy[str],
+        kinds: Sequence[str],
+        counts: st.SearchStrategy[int],
+        *,
+        may_fail: bool = False,
+    ) -> None:
+        op = self._draw(st.sampled_from(self._can(kinds)))
+        drawn_from: dict[str, st.SearchStrategy[Any]] = {"key": keys, "count": counts}
+        fields = {name: self._draw(drawn_from[name]) for name in OPERATIONS[op].fields}
+        self._write(op, fields, may_fail=may_fail)
+
+    def _write(self, op: str, fields: Line, *, may_fail: bool) -> None:
+        line = {"op": op, "instance": self._draw(st.sampled_from(self._names)), **fields}
+        can_fail = may_fail and LOSE_REPLY in self._capabilities.faults
+        if can_fail and self._draw(st.sampled_from([False, False, False, True])):
+            line[LOSE_REPLY] = True
+        self._lines.append(line | {"wall_ms": self._wall_ms})
+
+    def _wait(self, ms: int) -> None:
+        self._wall_ms += ms
+
+    def _new_name(self) -> str:
+        self._born += 1
+        return NAMES[(self._born - 1) % len(NAMES)] + str((self._born - 1) // len(NAMES) or "")
 
 
-_who = st.integers(0, strategies.MOST_INSTANCES - 1)
+_EVENTS = {
+    "call": 20,
+    "small_call": 20,
+    "plain_call": 20,
+    "heartbeat": 4,
+    "on_no_key": 3,
+    "clock": 12,
+    "fall_silent": 4,
+    "die": 3,
+    "empty": 2,
+}
+"""How often each event takes place, as far as the port can do it. What wipes everything is rare:
+there must be something left to be wrong about."""
 
 
-def machine_for(
-    capabilities: Capabilities, plan: Plan, finish: Callable[[History], None]
-) -> type[RuleBasedStateMachine]:
-    """The state machine that draws histories which this port can play."""
-    body: dict[str, Any] = {"finish": staticmethod(finish), "capabilities": capabilities}
-    body["begin"] = _begin(capabilities, plan)
-    body |= _calls(capabilities)
-    body |= _events(capabilities)
-    return type("Histories", (_Histories,), body)
-
-
-def _begin(capabilities: Capabilities, plan: Plan) -> Any:
+@st.composite
+def histories(draw: st.DrawFn, capabilities: Capabilities, plan: Plan) -> History:
+    """Histories that this port can play."""
     thresholds = st.just(plan.threshold_ms or REAL_TIME_THRESHOLD_MS)
     if capabilities.virtual_clock and not plan.threshold_ms:
         thresholds = strategies.thresholds
+    writer = _Writer(draw, capabilities, draw(thresholds))
+    instances = draw(st.integers(1, strategies.MOST_INSTANCES))
+    length = draw(st.sampled_from([plan.steps, plan.steps, max(1, plan.steps // 4)]))
+    return writer.history(_possible(capabilities), instances, length)
 
-    def begin(self: _Histories, threshold_ms: int) -> None:
-        self.threshold_ms = threshold_ms
 
-    return initialize(threshold_ms=thresholds)(begin)
-
-
-def _calls(capabilities: Capabilities) -> dict[str, Any]:
-    """What instances do: everything that the port offers, the ordinary more often."""
+def _possible(capabilities: Capabilities) -> list[str]:
+    """Each event that this port can play, as often as its weight says."""
     can = capabilities.operations
-    lost = st.just(False)
-    if LOSE_REPLY in capabilities.faults:
-        lost = st.sampled_from([False, False, False, True])
-    rules: dict[str, Any] = {}
-
-    def call(self: _Histories, who: int, key: str, op: str, count: int, lose: bool) -> None:
-        self.write_call(op, who, key, count, lose)
-
-    on_a_key = [op for op in strategies.KINDS if op in can]
-    if on_a_key:
-        drawn: dict[str, Any] = {"who": _who, "op": st.sampled_from(on_a_key), "lose": lost}
-        a_call: Any = rule(key=strategies.keys, count=strategies.counts, **drawn)
-        bad_call: Any = rule(key=strategies.bad_keys, count=st.just(1), **drawn)
-        now_and_then: Any = precondition(lambda self: len(self.lines) % 8 == 0)
-        rules |= {"call": a_call(call), "bad_call": now_and_then(bad_call(call))}
-    plain = [op for op in strategies.PLAIN_KINDS if op in can]
-    if plain:
-
-        def plain_call(self: _Histories, who: int, key: str, op: str, count: int) -> None:
-            self.write_call(op, who, key, count)
-
-        rules["plain_call"] = rule(
-            who=_who, key=strategies.keys, op=st.sampled_from(plain), count=strategies.small_counts
-        )(plain_call)
-    if "heartbeat" in can:
-
-        def heartbeat(self: _Histories, who: int, lose: bool) -> None:
-            self.write("heartbeat", who, lose_reply=lose)
-
-        rules["heartbeat"] = rule(who=_who, lose=lost)(heartbeat)
-    clears = [op for op in ("clear_on_instance", "clear") if op in can]
-    if clears:
-
-        def clear(self: _Histories, who: int, op: str) -> None:
-            self.write(op, who)
-
-        rules["clear"] = rule(who=_who, op=st.sampled_from(clears))(clear)
-    return rules
-
-
-def _events(capabilities: Capabilities) -> dict[str, Any]:
-    """Time, deaths and losses."""
-    rules: dict[str, Any] = {}
-
-    def die(self: _Histories, who: int) -> None:
-        self.replace(who)
-
-    rules["die"] = precondition(lambda self: self.lines)(rule(who=_who)(die))
-    if capabilities.virtual_clock:
-
-        def clock(self: _Histories, how: str, off: int) -> None:
-            self.wall_ms += strategies.jump(how, self.threshold_ms) + off
-
-        rules["clock"] = rule(how=strategies.jumps, off=strategies.offsets)(clock)
-    else:
-
-        def wait(self: _Histories, times: int) -> None:
-            self.wall_ms += int(times * REAL_TIME_STEP * self.threshold_ms)
-
-        rules["clock"] = rule(times=st.sampled_from([1, 2]))(wait)
-    if {"inc", "get"} <= capabilities.operations and capabilities.virtual_clock:
-
-        def fall_silent(self: _Histories, who: int, other: int, key: str, off: int) -> None:
-            self.write_call("inc", who, key, 1)
-            self.wall_ms += self.threshold_ms + off
-            self.write_call("get", other, key, 0)
-
-        rules["fall_silent"] = rule(
-            who=_who, other=_who, key=strategies.keys, off=strategies.touches
-        )(fall_silent)
-    if EMPTY in capabilities.faults:
-
-        def empty(self: _Histories) -> None:
-            self.lines.append({"op": EMPTY})
-
-        rules["empty"] = precondition(lambda self: self.lines)(rule()(empty))
-    return rules
+    needed = {
+        "call": bool(can.intersection(strategies.KINDS)),
+        "small_call": bool(can.intersection(strategies.KINDS)),
+        "plain_call": bool(can.intersection(strategies.PLAIN_KINDS)),
+        "heartbeat": "heartbeat" in can,
+        "on_no_key": any(not OPERATIONS[op].fields for op in can),
+        "fall_silent": can.issuperset(("inc", "get")) and capabilities.virtual_clock,
+        "empty": EMPTY in capabilities.faults,
+    }
+    return [
+        event
+        for event, weight in _EVENTS.items()
+        for _ in range(weight if needed.get(event, True) else 0)
+    ]

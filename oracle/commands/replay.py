@@ -10,7 +10,7 @@ from rich.console import Console
 
 from oracle.commands import report
 from oracle.judge import judge
-from oracle.lines import History, Malformed, checked_answer, read_trace
+from oracle.lines import History, Malformed, checked_answer, read_trace, same
 from oracle.play import Differs, Step, TooNear, cannot_play, play, scaled
 from oracle.port import Broke, Port
 from oracle.verify import REAL_TIME_THRESHOLD_MS
@@ -57,7 +57,7 @@ def _check_all(out: Console, histories: Sequence[History]) -> int:
         for line, right in zip(history.lines, judge(history), strict=True):
             said = checked_answer(line, line["answer"]) if "answer" in line else None
             steps.append(Step(line, right, said))
-            if said is not None and said != right:
+            if said is not None and not same(said, right):
                 _say_difference(out, Differs(history, steps))
                 return report.DIFFERS
             compared += said is not None

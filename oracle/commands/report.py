@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oracle.lines import EMPTY, LOSE_REPLY, Capabilities, Line
+from oracle.lines import EMPTY, LOSE_REPLY, Capabilities, Line, same
 from oracle.play import Differs, Step
 from oracle.port import Broke
 
@@ -58,6 +58,9 @@ def introduce(console: Console, port: Capabilities) -> None:
 def say_difference(console: Console, error: Differs) -> None:
     """The history as a table; the last line is the one that differs."""
     console.print(_table(error.steps, error.rule))
+    said = error.steps[-1].said
+    if said and "message" in said:
+        console.print(f"The port's message: {said['message']}", markup=False, soft_wrap=True)
 
 
 def _table(steps: Sequence[Step], rule: str) -> Table:
@@ -70,7 +73,7 @@ def _table(steps: Sequence[Step], rule: str) -> Table:
         if wall_ms is not None and now is not None and now != wall_ms:
             table.add_row("", "", f"wait {now - wall_ms} ms", "", "", "")
         wall_ms = now
-        wrong = step.said != step.right
+        wrong = step.said is not None and not same(step.said, step.right)
         table.add_row(
             str(number),
             Text(str(step.line.get("instance", ""))),

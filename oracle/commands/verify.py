@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from oracle.commands import report
 from oracle.commands.replay import play_all
 from oracle.judge import judge
-from oracle.lines import History, Malformed, encode, read_trace, write_trace
+from oracle.lines import OPERATIONS, History, Malformed, encode, read_trace, write_trace
 from oracle.play import Differs
 from oracle.port import Broke, Port
 from oracle.verify import Found, Outcome, Plan, search
@@ -34,6 +34,8 @@ TRACES = Path(".oracle")
               )  # fmt: skip
 @click.option("--timeout", default=10.0, show_default=True, type=click.FloatRange(0.01),
               metavar="S", help="How long the port may take for an answer.")  # fmt: skip
+@click.option("--without", multiple=True, type=click.Choice(list(OPERATIONS)), metavar="OPERATION",
+              help="Do not use it; to look past what is known already.")  # fmt: skip
 @click.option("--replay", metavar="NAME|FILE",
               help="Play a history that was saved, and no other.")  # fmt: skip
 @click.option("--traces", default=TRACES, show_default=True, type=click.Path(path_type=Path),
@@ -45,6 +47,7 @@ def verify(
     seed: int | None,
     threshold_ms: int | None,
     timeout: float,
+    without: tuple[str, ...],
     replay: str | None,
     traces: Path,
     command: tuple[str, ...],
@@ -66,6 +69,7 @@ def verify(
         report.introduce(err, port.capabilities)
         if saved is not None:
             raise SystemExit(play_all(out, saved, port, threshold_ms))
+        port.capabilities = port.capabilities.except_for(without)
         outcome = _search(err, port, plan)
     finally:
         port.end()
