@@ -18,6 +18,7 @@ from oracle.counter import (
     InvalidKeyError,
 )
 from oracle.lines import EMPTY, ERRORS, LOSE_REPLY, OPERATIONS, History, Line
+from oracle.model import LIMIT
 
 PREFIX = "judged"
 
@@ -151,18 +152,30 @@ def _errors(case: _Case) -> set[str]:
 
 
 def _somebody_returned(case: _Case) -> bool:
-    """Silent for the threshold, and then heard again."""
-    return any(
-        silence >= case.threshold
-        for name in (*case.others, case.caller)
-        for silence in case.silences(name)[:-1]
-    )
+    """Silent for the threshold, called dead by another's call, and then heard again."""
+    heard: dict[str, int] = {}
+    dead: set[str] = set()
+    for line in case.so_far:
+        if "wall_ms" not in line:
+            continue
+        if line["instance"] in dead:
+            return True
+        heard[line["instance"]] = line["wall_ms"]
+        dead |= {name for name, wall in heard.items() if line["wall_ms"] - wall >= case.threshold}
+    return False
 
 
-def _epoch_moved_elsewhere(case: _Case) -> bool:
-    """Another instance set, deleted or cleared: the caller's slice, or a dead one, is stale."""
-    movers = {line["instance"] for line in case.so_far if line["op"] in ("set", "delete", "clear")}
-    return len(movers | {case.caller}) > 1
+def _at_the_edge(case: _Case) -> bool:
+    return any(abs(line.get("count", 0)) > LIMIT // 4 for line in case.so_far)
+
+
+def _movers(case: _Case) -> set[str]:
+    """Who moved an epoch."""
+    return {line["instance"] for line in case.so_far if line["op"] in ("set", "delete", "clear")}
+
+
+def _somebody_is_dead(case: _Case) -> bool:
+    return max(case.others_silences, default=0) >= case.threshold
 
 
 def _heartbeat_kept_one_alive(case: _Case) -> bool:
@@ -179,20 +192,16 @@ _HINTS: tuple[tuple[str, Callable[[_Case], bool]], ...] = (
     (ERRORS["invalid_key"], lambda case: "invalid_key" in _errors(case)),
     (ERRORS["overflow"], lambda case: "overflow" in _errors(case)),
     (ERRORS["unknown"], lambda case: bool({"unknown", "not_executed"} & _errors(case))),
+    ("R2", _at_the_edge),
     ("R11", lambda case: any(line.get(LOSE_REPLY) for line in case.so_far)),
     ("R10", lambda case: any(line["op"] == EMPTY for line in case.so_far)),
     ("R3", lambda case: case.walls != sorted(case.walls)),
     ("R10", _somebody_returned),
-    (
-        "R8",
-        lambda case: (
-            max(case.others_silences, default=0) >= case.threshold and _epoch_moved_elsewhere(case)
-        ),
-    ),
-    ("R5", lambda case: max(case.others_silences, default=0) >= case.threshold),
+    ("R8", lambda case: bool(_movers(case)) and _somebody_is_dead(case)),
+    ("R5", _somebody_is_dead),
     ("R4", _heartbeat_kept_one_alive),
     ("R5", lambda case: max(case.others_silences, default=0) > 0),
-    ("R6", _epoch_moved_elsewhere),
+    ("R6", lambda case: bool(_movers(case) - {case.caller})),
     (
         "R7",
         lambda case: (

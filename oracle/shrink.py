@@ -48,7 +48,10 @@ class _Shrinker:
         return True
 
     def run(self) -> History:
-        passes = (self._leave_out, self._wait_less, self._merge_instances, self._say_less)
+        passes = (
+            *(self._leave_out, self._wait_less),
+            *(self._merge_instances, self._merge_keys, self._say_less),
+        )
         try:
             before = None
             while before != self.best:
@@ -97,6 +100,16 @@ class _Shrinker:
             for early in range(late):
                 if self._try(_renamed(self.best, {names[late]: names[early]})):
                     break
+
+    def _merge_keys(self) -> None:
+        """Every use of a key at once; one alone is tried with the rest of its line."""
+        keys = dict.fromkeys(line["key"] for line in self.best.lines if "key" in line)
+        for key in keys:
+            lines = (
+                {**line, "key": PLAIN_KEY} if line.get("key") == key else line
+                for line in self.best.lines
+            )
+            self._try(self.best._replace(lines=tuple(lines)))
 
     def _say_less(self) -> None:
         for at in range(len(self.best.lines)):

@@ -122,6 +122,8 @@ def _shortest(found: Found, port: Port, outcome: Outcome, progress: Progress) ->
 
     def fails(history: History) -> History | None:
         nonlocal best
+        if isinstance(found.error, Broke):
+            port.end()  # it is to break on this history, not on those before it
         if cannot_play(history, port.capabilities):
             return None
         try:

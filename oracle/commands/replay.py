@@ -71,7 +71,7 @@ def play_all(
     out: Console, histories: Sequence[History], port: Port, threshold_ms: int | None
 ) -> int:
     """Play each history that the port can play; the exit status that comes of it."""
-    played = steps = 0
+    played = steps = different = 0
     for number, history in enumerate(histories, 1):
         threshold = threshold_ms or _threshold(history, port)
         history = scaled(history, threshold)
@@ -83,7 +83,7 @@ def play_all(
                 reason = "real time came too near the threshold"
             except Differs as error:
                 _say_difference(out, error)
-                return report.DIFFERS
+                different += 1
             except Broke as error:
                 report.say_broken(out, error)
                 return report.BROKE
@@ -95,8 +95,9 @@ def play_all(
             played += 1
     if not played:
         raise report.Misused("no history of the trace is one for this port")
-    out.print(f"{played} of {len(histories)} histories, {steps} steps: every answer was right")
-    return report.RIGHT
+    how = f"{different} differ" if different else f"{steps} steps: every answer was right"
+    out.print(f"{played} of {len(histories)} histories were played, {how}")
+    return report.DIFFERS if different else report.RIGHT
 
 
 def _name(history: History, number: int) -> str:

@@ -64,9 +64,9 @@ def say_difference(console: Console, error: Differs) -> None:
 
 
 def _table(steps: Sequence[Step], rule: str) -> Table:
-    table = Table(
-        "step", "who", "call", "the port's answer", "the right answer", "rule", pad_edge=False
-    )
+    table = Table(pad_edge=False)
+    for title in ("step", "who", "call", "the port's answer", "the right answer", "rule"):
+        table.add_column(title, overflow="fold")
     wall_ms: int | None = None
     for number, step in enumerate(steps, 1):
         now: int | None = step.line.get("wall_ms", wall_ms)

@@ -63,6 +63,12 @@ HELLOS: dict[str, dict[str, Any]] = {
 }
 
 
+def answer(message: dict[str, Any]) -> dict[str, Any]:
+    key = message["key"]
+    allowed = ":" not in key and 1 <= len(key.encode()) <= 255
+    return ZERO if allowed else {"error": "invalid_key"}
+
+
 def main(fault: str) -> None:
     for count, line in enumerate(sys.stdin):
         op = json.loads(line)["op"]
@@ -71,7 +77,7 @@ def main(fault: str) -> None:
         elif count >= WORKS and fault in FAULTS:
             FAULTS[fault]()
         else:
-            say(ZERO if op == "get" else {})
+            say(answer(json.loads(line)) if op == "get" else {})
 
 
 if __name__ == "__main__":

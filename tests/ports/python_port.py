@@ -56,7 +56,7 @@ class Port:
 
     def call(self, message: dict[str, Any]) -> dict[str, Any]:
         counter = self.instances.get(message["instance"]) or self.join(message["instance"])
-        self.wall_ms, self.lose_reply = message["wall_ms"], message.get("lose_reply", False)
+        self.wall_ms, self.lose_reply = message.get("wall_ms", 0), message.get("lose_reply", False)
         arguments = [message[name] for name in ("key", "count") if name in message]
         try:
             result = getattr(counter, message["op"])(*arguments)
