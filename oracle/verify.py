@@ -46,12 +46,14 @@ class Outcome(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How hard to look. `threshold_ms` 0: drawn, or small on a port with real time only."""
+    """How hard to look. `threshold_ms` 0: drawn, or small on a port with real time only.
+    `small_counts`: none near the ends of the range."""
 
     examples: int = 200
     steps: int = 50
     seed: int = 0
     threshold_ms: int = 0
+    small_counts: bool = False
 
 
 Progress = Callable[[Outcome], None]
@@ -260,14 +262,14 @@ def histories(draw: st.DrawFn, capabilities: Capabilities, plan: Plan) -> Histor
     writer = _Writer(draw, capabilities, draw(thresholds))
     instances = draw(st.integers(1, strategies.MOST_INSTANCES))
     length = draw(st.sampled_from([plan.steps, plan.steps, max(1, plan.steps // 4)]))
-    return writer.history(_possible(capabilities), instances, length)
+    return writer.history(_possible(capabilities, plan), instances, length)
 
 
-def _possible(capabilities: Capabilities) -> list[str]:
+def _possible(capabilities: Capabilities, plan: Plan) -> list[str]:
     """Each event that this port can play, as often as its weight says."""
     can = capabilities.operations
     needed = {
-        "call": bool(can.intersection(strategies.KINDS)),
+        "call": bool(can.intersection(strategies.KINDS)) and not plan.small_counts,
         "small_call": bool(can.intersection(strategies.KINDS)),
         "plain_call": bool(can.intersection(strategies.PLAIN_KINDS)),
         "heartbeat": "heartbeat" in can,

@@ -36,6 +36,8 @@ TRACES = Path(".oracle")
               metavar="S", help="How long the port may take for an answer.")  # fmt: skip
 @click.option("--without", multiple=True, type=click.Choice(list(OPERATIONS)), metavar="OPERATION",
               help="Do not use it; to look past what is known already.")  # fmt: skip
+@click.option("--small-counts", is_flag=True,
+              help="No counts near the ends of the range, and no bad keys.")  # fmt: skip
 @click.option("--replay", metavar="NAME|FILE",
               help="Play a history that was saved, and no other.")  # fmt: skip
 @click.option("--traces", default=TRACES, show_default=True, type=click.Path(path_type=Path),
@@ -48,6 +50,7 @@ def verify(
     threshold_ms: int | None,
     timeout: float,
     without: tuple[str, ...],
+    small_counts: bool,
     replay: str | None,
     traces: Path,
     command: tuple[str, ...],
@@ -59,7 +62,7 @@ def verify(
     """
     out, err = report.consoles()
     saved = _find(replay, traces) if replay is not None else None
-    plan = Plan(examples, steps, _seed(seed), threshold_ms or 0)
+    plan = Plan(examples, steps, _seed(seed), threshold_ms or 0, small_counts)
     try:
         port = Port(command, timeout)
     except Broke as error:
