@@ -23,7 +23,8 @@ BELOW, ABOVE = 0.9, 1.02
 ATTEMPTS = 5
 """How often a history is played that came too near the threshold in real time."""
 
-LONGEST_SLEEP_S = 60.0
+LONGEST_S, LONGEST_THRESHOLDS = 60.0, 100
+"""How long a history may take in real time: the longer of these."""
 
 
 class Step(NamedTuple):
@@ -69,8 +70,9 @@ def _not_for_real_time(history: History) -> str:
     walls = [line["wall_ms"] for line in history.lines if "wall_ms" in line]
     if walls != sorted(walls):
         return "it has real time only, which never goes back"
-    if walls and walls[-1] - walls[0] > LONGEST_SLEEP_S * 1000:
-        return f"it has real time only, and this takes more than {LONGEST_SLEEP_S:g} s"
+    longest_ms = max(LONGEST_S * 1000, LONGEST_THRESHOLDS * history.threshold_ms)
+    if walls and walls[-1] - walls[0] > longest_ms:
+        return f"it has real time only, and this takes more than {longest_ms / 1000:g} s"
     silences = _Silences(history.threshold_ms)
     try:
         for line in history.lines:

@@ -1,6 +1,7 @@
-// A process that counts: `node count.mjs PREFIX KEY TIMES THRESHOLD_MS`, on DISTKIT_URL. It adds 1
-// that many times, says what it was told last, and waits to be killed.
+// A process that counts: `node count.mjs PREFIX KEY TIMES THRESHOLD_MS`, on DISTKIT_URL. It says what
+// it sees, adds 1 that many times, and then says what it sees once for each line that it reads.
 
+import { createInterface } from 'node:readline';
 import { createClient } from 'redis';
 import { Counter } from './counter.mjs';
 
@@ -9,6 +10,10 @@ const client = createClient({ url: process.env.DISTKIT_URL, disableOfflineQueue:
 client.on('error', (error) => console.error(error.message));
 await client.connect();
 const counter = new Counter(client, prefix, { thresholdMs: Number(thresholdMs) });
-let last;
-for (let i = 0; i < Number(times); i++) last = await counter.inc(key);
-console.log(JSON.stringify(last));
+const look = async () => console.log(JSON.stringify(await counter.get(key)));
+await look();
+for (let i = 0; i < Number(times); i++) await counter.inc(key);
+for await (const _ of createInterface({ input: process.stdin })) {
+  await look();
+}
+client.destroy();
