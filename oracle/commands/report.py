@@ -63,12 +63,19 @@ def say_difference(console: Console, error: Differs) -> None:
         console.print(f"The port's message: {said['message']}", markup=False, soft_wrap=True)
 
 
+LAST_STEPS = 60
+"""Of a longer history only its end is shown."""
+
+
 def _table(steps: Sequence[Step], rule: str) -> Table:
     table = Table(pad_edge=False)
     for title in ("step", "who", "call", "the port's answer", "the right answer", "rule"):
         table.add_column(title, overflow="fold")
     wall_ms: int | None = None
-    for number, step in enumerate(steps, 1):
+    left_out = max(0, len(steps) - LAST_STEPS)
+    if left_out:
+        table.add_row("...", "", f"{left_out} steps before", "", "", "")
+    for number, step in enumerate(steps[left_out:], left_out + 1):
         now: int | None = step.line.get("wall_ms", wall_ms)
         if wall_ms is not None and now is not None and now != wall_ms:
             table.add_row("", "", f"wait {now - wall_ms} ms", "", "", "")
