@@ -36,7 +36,9 @@ class Map(dict[K, V]):
     __slots__ = ()
 
     def put(self, key: K, value: V) -> Map[K, V]:
-        return Map({**self, key: value})
+        after = Map(self)
+        dict.__setitem__(after, key, value)  # nobody has seen it yet
+        return after
 
     def without(self, *keys: K) -> Map[K, V]:
         return Map({k: v for k, v in self.items() if k not in keys})

@@ -6,7 +6,11 @@ import { createClient } from 'redis';
 import { Counter } from './counter.mjs';
 
 const [prefix, key, times, thresholdMs] = process.argv.slice(2);
-const client = createClient({ url: process.env.DISTKIT_URL, disableOfflineQueue: true });
+const client = createClient({
+  url: process.env.DISTKIT_URL,
+  disableOfflineQueue: true,
+  socket: { reconnectStrategy: 10 }, // ms
+});
 client.on('error', (error) => console.error(error.message));
 await client.connect();
 const counter = new Counter(client, prefix, { thresholdMs: Number(thresholdMs) });

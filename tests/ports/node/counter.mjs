@@ -10,7 +10,7 @@ import { CounterError, GivenUp, Session } from './session.mjs';
 
 const SCRIPT = readFileSync(new URL('../../../distkit/lua/counter.lua', import.meta.url), 'utf8');
 const SHA = createHash('sha1').update(SCRIPT).digest('hex');
-const ATTEMPTS = 5;
+const ATTEMPTS = 8;
 const PER_REQUEST = 100;
 const WALL = 5; // ARGV[6]
 // node-redis 6.3.1 computes a number digit by digit, with 48 too much in between: from 2^53 - 48 on
@@ -58,13 +58,13 @@ export class Counter {
     });
   }
 
-  inc(key, n = 1) { return this.#one(key, 'inc', checkCount(n)); }
-  dec(key, n = 1) { return this.#one(key, 'inc', -checkCount(n)); }
-  get(key) { return this.#one(key, 'get', 0n); }
-  set(key, n) { return this.#one(key, 'set', checkCount(n)); }
-  delete(key) { return this.#one(key, 'delete', 0n); }
-  set_on_instance(key, n) { return this.#one(key, 'set_on_instance', checkCount(n)); }
-  delete_on_instance(key) { return this.#one(key, 'delete_on_instance', 0n); }
+  async inc(key, n = 1) { return this.#one(key, 'inc', checkCount(n)); }
+  async dec(key, n = 1) { return this.#one(key, 'inc', -checkCount(n)); }
+  async get(key) { return this.#one(key, 'get', 0n); }
+  async set(key, n) { return this.#one(key, 'set', checkCount(n)); }
+  async delete(key) { return this.#one(key, 'delete', 0n); }
+  async set_on_instance(key, n) { return this.#one(key, 'set_on_instance', checkCount(n)); }
+  async delete_on_instance(key) { return this.#one(key, 'delete_on_instance', 0n); }
   heartbeat() { return this.#alone(() => this.#run(new Map())); }
 
   clear_on_instance() {
@@ -73,7 +73,7 @@ export class Counter {
 
   clear() {
     return this.#alone(async () => {
-      const stored = await this.#client.sendCommand(['SMEMBERS', `distkit:{${this.#session.prefix}}:keys`]);
+      const stored = await this.#stored();
       const keys = new Set([...stored, ...this.#session.memory.keys()]);
       await this.#all([...keys], { kind: 'set', n: 0n });
     });
@@ -87,14 +87,27 @@ export class Counter {
     return answer;
   }
 
+  async #stored() {
+    try {
+      return await this.#client.sendCommand(['SMEMBERS', `distkit:{${this.#session.prefix}}:keys`]);
+    } catch (error) {
+      if (error instanceof ErrorReply) throw error;
+      throw new CounterError('not_executed', `nothing was cleared: ${error.message}`);
+    }
+  }
+
+  /** One step on every key. What is refused does not keep the others. */
   async #all(keys, step) {
+    const refused = [];
     for (let first = 0; first < keys.length; first += PER_REQUEST) {
       const some = keys.slice(first, first + PER_REQUEST);
       const answers = await this.#run(new Map(some.map((key) => [key, [step]])));
-      const failed = [...answers.values()].flat().find((answer) => answer instanceof Error);
-      if (failed) throw failed;
+      const failed = [...answers.values()].flat().filter((answer) => answer instanceof Error);
+      refused.push(...failed);
+      if (failed.some((error) => error.code === 'unknown')) break;
     }
     if (keys.length === 0) await this.#run(new Map());
+    if (refused.length) throw refused.find((error) => error.code === 'unknown') ?? refused[0];
   }
 
   /** One request in flight: calls of one instance wait for each other. */

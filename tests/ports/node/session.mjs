@@ -31,7 +31,7 @@ const unknown = () =>
 const notExecuted = (cause) =>
   new CounterError('not_executed', `nothing was executed: ${cause?.message ?? 'the session was lost again and again'}`);
 const overflow = () => new CounterError('overflow', 'a count or total would leave ±(2^53 - 1)');
-const foreign = (key) => new CounterError('not_a_counter', `what Redis holds for ${key} is no counter`);
+const foreign = (key) => new CounterError('invalid_key', `what Redis holds for ${key} is no counter`);
 
 const inRange = (n) => -MAX <= n && n <= MAX;
 
