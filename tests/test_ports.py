@@ -135,6 +135,12 @@ def test_a_port_that_is_slow_in_real_time_is_not_called_wrong(
         play(History(100, calls), port)
 
 
+def test_a_failure_that_does_not_come_again_is_shown_as_that(tmp_path: Path) -> None:
+    done = oracle("verify", "--", *BROKEN, broken_port.ONCE, folder=tmp_path)
+    assert done.returncode == 1
+    assert "does not fail each time" in done.stdout
+
+
 # --- Exit statuses -------------------------------------------------------------------------------
 
 

@@ -56,6 +56,9 @@ FAULTS = {
     "says no number": answer_in_words,
 }
 
+ONCE = "is wrong once"
+"""It does not break: it answers wrongly once, and never again."""
+
 HELLOS: dict[str, dict[str, Any]] = {
     "is of the future": HELLO | {"protocol": 2},
     "has no clock": {name: HELLO[name] for name in HELLO if name != "clock"},
@@ -74,6 +77,8 @@ def main(fault: str) -> None:
         op = json.loads(line)["op"]
         if op == "hello":
             say(HELLOS.get(fault, HELLO))
+        elif fault == ONCE and count == WORKS:
+            say({"cumulative": 1, "instance_count": 0})
         elif count >= WORKS and fault in FAULTS:
             FAULTS[fault]()
         else:
