@@ -91,7 +91,7 @@ def test_a_foreign_flush_between_any_two_calls_does_no_harm(
 
 
 def test_clear_after_a_flush_does_not_reach_what_nobody_has_put_back(client: redis.Redis) -> None:
-    """R9, R10: a counter that Redis has lost is not there to be cleared; a look does not make it."""
+    """R9, R10: what Redis has lost is not there to be cleared, and a look does not make it."""
     one, other = StrictInstanceAwareCounter(client, "p"), StrictInstanceAwareCounter(client, "p")
     server = InMemoryServer()
     right_one, right_other = InMemoryCounter(server, "p"), InMemoryCounter(server, "p")
