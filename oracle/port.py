@@ -86,8 +86,11 @@ class Process:
         """Send one message, and wait for its answer.
 
         Raises:
-            Broke: there is none in time, or it is not a JSON object.
+            Broke: there is none in time, it is not a JSON object, or the port had said something
+                that it was not asked for.
         """
+        if not self._said.empty():
+            raise self._unasked(self._said.get())
         try:
             assert self._child.stdin is not None
             self._child.stdin.write(lines.encode(message).encode() + b"\n")
@@ -107,6 +110,9 @@ class Process:
             return lines.decode(said.decode())
         except (Malformed, UnicodeDecodeError) as error:
             raise self._broke(str(error)) from None
+
+    def _unasked(self, said: bytes) -> Broke:
+        return self._broke(f"it said what was not asked for: {said!r}") if said else self._gone()
 
     def _gone(self) -> Broke:
         try:

@@ -180,6 +180,7 @@ def test_status_2_the_port_broke(tmp_path: Path, fault: str) -> None:
         "says no JSON": "not JSON",
         "says no object": "no JSON object",
         "says no number": "must be an integer",
+        "says too much": "said what was not asked for",
         "is of the future": '"protocol": 1, not 2',
         "has no clock": '"clock": virtual or real',
         "can do nothing": "some of get, inc",

@@ -47,6 +47,11 @@ def answer_in_words() -> None:
     say(ZERO | {"cumulative": "none"})
 
 
+def answer_twice() -> None:
+    print(f"{json.dumps(ZERO)}\n{json.dumps(ZERO)}", flush=True)
+    time.sleep(0.2)
+
+
 FAULTS = {
     "crashes": crash,
     "leaves": leave,
@@ -54,6 +59,7 @@ FAULTS = {
     "says no JSON": talk,
     "says no object": list_it,
     "says no number": answer_in_words,
+    "says too much": answer_twice,
 }
 
 ONCE = "is wrong once"
