@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
+from hypothesis.errors import Unsatisfiable
 
 from oracle import strategies
 from oracle.lines import EMPTY, LOSE_REPLY, OPERATIONS, Capabilities, History, Line
@@ -106,6 +107,8 @@ def search(port: Port, plan: Plan, progress: Progress = lambda _: None) -> Outco
         outcome = outcome._replace(found=failed.found)
         progress(outcome)
         return outcome._replace(found=_shortest(failed.found, port, outcome, progress))
+    except Unsatisfiable:
+        assert outcome.histories == 0, "every one was too near the threshold"
     return outcome
 
 

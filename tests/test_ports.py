@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from oracle import verify
 from oracle.lines import History, read_trace
 from oracle.play import Differs, TooNear, play
 from oracle.port import Port
@@ -133,6 +134,21 @@ def test_a_port_that_is_slow_in_real_time_is_not_called_wrong(
     calls = tuple({"op": "get", "instance": name, "key": "k", "wall_ms": 0} for name in "ABA")
     with started(*IN_REAL_TIME, "slow") as port, pytest.raises(TooNear):
         play(History(100, calls), port)
+
+
+def test_a_run_in_which_nothing_could_be_concluded_found_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command then says so, and ends with 64: it is not called right."""
+
+    def too_near(history: History, port: Port) -> None:
+        raise TooNear
+
+    monkeypatch.setattr(verify, "play", too_near)
+    outcome = look(*BROKEN, "not at all", examples=5)
+    assert outcome.found is None
+    assert outcome.histories == 0
+    assert outcome.dropped >= 5
 
 
 def test_a_failure_that_does_not_come_again_is_shown_as_that(tmp_path: Path) -> None:
