@@ -17,7 +17,7 @@ from oracle.counter import (
     InMemoryServer,
     InvalidKeyError,
 )
-from oracle.lines import EMPTY, ERRORS, LOSE_REPLY, OPERATIONS, History, Line
+from oracle.lines import EMPTY, ERRORS, LOSE_REPLY, OPERATIONS, History, Line, result_line
 from oracle.model import LIMIT
 
 PREFIX = "judged"
@@ -78,14 +78,14 @@ class Judge:
         instance.lose_reply = bool(line.get(LOSE_REPLY))
         arguments: list[Any] = [line[field] for field in operation.fields if field in line]
         try:
-            pair = getattr(instance, line["op"])(*arguments)
+            result = getattr(instance, line["op"])(*arguments)
         except InvalidKeyError:
             return {"error": "invalid_key"}
         except CounterOverflowError:
             return {"error": "overflow"}
         except _Unknown:
             return {"error": "unknown"}
-        return pair._asdict() if operation.answers_pair else {}
+        return result_line(result, operation.answer)
 
     def _instance(self, name: str) -> _Instance:
         if name not in self._instances:

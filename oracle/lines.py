@@ -20,9 +20,16 @@ Line = dict[str, Any]
 """A message or an answer, as JSON has it."""
 
 
+Shape = dict[str, Any]
+"""What an answer looks like: its fields, each of them `int` or a shape of its own."""
+
+PAIR: Shape = {"cumulative": int, "instance_count": int}
+NOTHING: Shape = {}
+
+
 class Operation(NamedTuple):
-    """What a message about one instance carries besides it, what it may leave out of that, and
-    whether a pair answers it.
+    """What a message about one instance carries besides it, what it may leave out of that, and what
+    answers it.
 
     The oracle's answer is that of the method of `InMemoryCounter` with the operation's name, given
     these fields in this order.
@@ -30,7 +37,7 @@ class Operation(NamedTuple):
 
     fields: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    answers_pair: bool = True
+    answer: Shape = PAIR
 
 
 OPERATIONS = {
@@ -41,9 +48,9 @@ OPERATIONS = {
     "set_on_instance": Operation(("key", "count")),
     "delete": Operation(("key",)),
     "delete_on_instance": Operation(("key",)),
-    "heartbeat": Operation(answers_pair=False),
-    "clear_on_instance": Operation(answers_pair=False),
-    "clear": Operation(answers_pair=False),
+    "heartbeat": Operation(answer=NOTHING),
+    "clear_on_instance": Operation(answer=NOTHING),
+    "clear": Operation(answer=NOTHING),
 }
 
 EVENTS = {"die": ("instance",), "empty": ()}
@@ -170,14 +177,34 @@ def checked_answer(line: Line, answer: Line) -> Line:
             raise Malformed(f'"error" must be a name, not {answer["error"]!r}')
         return {name: answer[name] for name in ("error", "message") if name in answer}
     operation = OPERATIONS.get(line["op"])
-    if operation is None or not operation.answers_pair:
-        return {}
-    return {name: _integer(answer, name) for name in ("cumulative", "instance_count")}
+    return _shaped(answer, operation.answer if operation else NOTHING)
+
+
+def _shaped(answer: Line, shape: Shape) -> Line:
+    return {
+        name: _integer(answer, name) if inner is int else _shaped(_object(answer, name), inner)
+        for name, inner in shape.items()
+    }
+
+
+def result_line(result: Any, shape: Shape) -> Line:
+    """What a method of the counter returned, a tuple (of tuples), as an answer of this shape."""
+    return {
+        name: part if inner is int else result_line(part, inner)
+        for (name, inner), part in zip(shape.items(), result or (), strict=True)
+    }
 
 
 def same(said: Line, right: Line) -> bool:
     """Whether two answers are the same: a message is for people."""
     return {k: v for k, v in said.items() if k != "message"} == right
+
+
+def _object(line: Line, field: str) -> Line:
+    inner = line.get(field)
+    if not isinstance(inner, dict):
+        raise Malformed(f'"{field}" must be an object, not {inner!r}')
+    return inner
 
 
 def _integer(line: Line, field: str) -> int:

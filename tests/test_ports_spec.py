@@ -180,3 +180,13 @@ def test_what_upstream_is_said_to_get_wrong_is_wrong(path: Path) -> None:
         assert [line["answer"] for line in history.lines] == answers
         assert not lines.same(history.lines[-1]["said"], answers[-1])
         assert path.stem in (ROOT / "spec" / "UPSTREAM.md").read_text("utf-8")
+
+
+def test_an_answer_may_have_pairs_in_it() -> None:
+    """As those of conditional operations will."""
+    shape = {"new": lines.PAIR, "old": lines.PAIR}
+    answer = lines.result_line(((1, 2), (3, 4)), shape)
+    assert answer["old"] == {"cumulative": 3, "instance_count": 4}
+    assert lines._shaped(answer | {"more": 1}, shape) == answer
+    with pytest.raises(Malformed, match='"old" must be an object'):
+        lines._shaped({"new": answer["new"]}, shape)

@@ -114,9 +114,8 @@ def _word(value: Any) -> str:
 def answer_text(answer: Line) -> str:
     if "error" in answer:
         return str(answer["error"])
-    if "cumulative" in answer:
-        return f"({answer['cumulative']}, {answer['instance_count']})"
-    return ""
+    parts = [answer_text(n) if isinstance(n, dict) else str(n) for n in answer.values()]
+    return f"({', '.join(parts)})" if parts else ""
 
 
 def say_broken(console: Console, error: Broke) -> None:
