@@ -171,9 +171,9 @@ class InMemoryCounter:
 
     def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
         with self._server.lock:
-            session = self._owner.session
+            fence = self._owner.fence
             state, self._owner, outcomes = self._converse(self._server.state(self._prefix), steps)
-            put_back = self._owner.memory if self._owner.session != session else ()
+            put_back = self._owner.memory if self._owner.fence != fence else ()
             self._server.keep(self._prefix, state, {*put_back, *(key for key, _ in steps)})
         return outcomes
 

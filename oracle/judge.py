@@ -17,20 +17,26 @@ from oracle.counter import (
     InMemoryServer,
     InvalidKeyError,
 )
-from oracle.lines import EMPTY, ERRORS, LOSE_REPLY, OPERATIONS, History, Line, result_line
+from oracle.lines import EMPTY, ERRORS, GIVE_UP, LOSE_REPLY, OPERATIONS, History, Line, result_line
 from oracle.model import LIMIT
 
 PREFIX = "judged"
 
 
-class _Unknown(Exception):
-    """R12."""
+class _NoReply(Exception):
+    """R12: the call ended without a reply. Named by the protocol's error."""
+
+
+_NAMES = {model.UNKNOWN: "unknown", model.NOT_EXECUTED: "not_executed"}
 
 
 class _Instance(InMemoryCounter):
-    """A counter whose client loses a reply when told to, and sends the request again."""
+    """A counter whose client loses a reply when told to, and sends the request again; or it loses
+    every reply, and gives up."""
 
     lose_reply = False
+    give_up = False
+    _failure = ""
 
     def _converse(
         self, state: model.Server, steps: tuple[tuple[str, model.Step], ...]
@@ -43,14 +49,19 @@ class _Instance(InMemoryCounter):
             if resent:
                 state, _ = model.serve(state, owner.sent, self._server.wall_ms)
             state, reply = model.serve(state, owner.sent, self._server.wall_ms)
-            owner = model.hear(owner, reply, resent)
+            if self.give_up:
+                owner = model.give_up(owner, arrived=True)
+            else:
+                owner = model.hear(owner, reply, resent)
+        assert owner.call is not None
+        self._failure = owner.call.failure
         owner, outcomes = model.finish(owner)
         return state, owner, outcomes
 
     def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
         outcomes = super()._run(steps)
-        if model.UNKNOWN in outcomes:
-            raise _Unknown
+        if self._failure or model.UNKNOWN in outcomes:
+            raise _NoReply(_NAMES[self._failure or model.UNKNOWN])
         return outcomes
 
 
@@ -75,7 +86,7 @@ class Judge:
         operation = OPERATIONS[line["op"]]
         instance = self._instance(line["instance"])
         self._server.wall_ms = line["wall_ms"]
-        instance.lose_reply = bool(line.get(LOSE_REPLY))
+        instance.lose_reply, instance.give_up = bool(line.get(LOSE_REPLY)), bool(line.get(GIVE_UP))
         arguments: list[Any] = [line[field] for field in operation.fields if field in line]
         try:
             result = getattr(instance, line["op"])(*arguments)
@@ -83,8 +94,8 @@ class Judge:
             return {"error": "invalid_key"}
         except CounterOverflowError:
             return {"error": "overflow"}
-        except _Unknown:
-            return {"error": "unknown"}
+        except _NoReply as error:
+            return {"error": str(error)}
         return result_line(result, operation.answer)
 
     def _instance(self, name: str) -> _Instance:
@@ -193,6 +204,7 @@ _HINTS: tuple[tuple[str, Callable[[_Case], bool]], ...] = (
     (ERRORS["overflow"], lambda case: "overflow" in _errors(case)),
     (ERRORS["unknown"], lambda case: bool({"unknown", "not_executed"} & _errors(case))),
     ("R2", _at_the_edge),
+    ("R12", lambda case: any(line.get(GIVE_UP) for line in case.so_far)),
     ("R11", lambda case: any(line.get(LOSE_REPLY) for line in case.so_far)),
     ("R10", lambda case: any(line["op"] == EMPTY for line in case.so_far)),
     ("R3", lambda case: case.walls != sorted(case.walls)),

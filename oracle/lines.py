@@ -56,8 +56,10 @@ OPERATIONS = {
 EVENTS = {"die": ("instance",), "empty": ()}
 """What else happens in a history, and the fields that say to whom."""
 
-LOSE_REPLY, EMPTY = "lose_reply", "empty"
-FAULTS = (LOSE_REPLY, EMPTY)
+LOSE_REPLY, GIVE_UP, EMPTY = "lose_reply", "give_up", "empty"
+CALL_FAULTS = (LOSE_REPLY, GIVE_UP)
+"""What can befall one call: fields of its message."""
+FAULTS = (*CALL_FAULTS, EMPTY)
 
 ERRORS = {"invalid_key": "R1", "overflow": "R2", "unknown": "R12", "not_executed": "R12"}
 """The errors that have a name, and the rule behind each. A port may name others: they differ."""
@@ -87,8 +89,9 @@ class Capabilities(NamedTuple):
             return f"the operation {op}"
         if op == EMPTY and EMPTY not in self.faults:
             return f"the fault {EMPTY}"
-        if line.get(LOSE_REPLY) and LOSE_REPLY not in self.faults:
-            return f"the fault {LOSE_REPLY}"
+        for fault in CALL_FAULTS:
+            if line.get(fault) and fault not in self.faults:
+                return f"the fault {fault}"
         return ""
 
 

@@ -119,7 +119,7 @@ def _play_once(history: History, port: Port) -> list[Step]:
 
 
 def _compare(history: History, answer: Callable[[Line], Line], port: Port) -> list[Step]:
-    port.reset(history.threshold_ms)
+    port.reset(history.threshold_ms, _instances(history))
     steps = []
     for line, right in zip(history.lines, judge(history), strict=True):
         said = answer(line)
@@ -127,6 +127,11 @@ def _compare(history: History, answer: Callable[[Line], Line], port: Port) -> li
         if not same(said, right):
             raise Differs(history, steps)
     return steps
+
+
+def _instances(history: History) -> list[str]:
+    """Who is in it, in the order of coming."""
+    return list(dict.fromkeys(line["instance"] for line in history.lines if "instance" in line))
 
 
 class _Heard(NamedTuple):

@@ -13,7 +13,7 @@ import secrets
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO
 
 from oracle import lines
@@ -168,11 +168,24 @@ class Port:
         self._reset: Line = {}
         self.capabilities = self._idle[0].capabilities
 
-    def reset(self, threshold_ms: int) -> None:
-        """A new history, under a prefix that was never used: nothing of the old one matters."""
+    def reset(self, threshold_ms: int, instances: Iterable[str]) -> None:
+        """A new history, under a prefix that was never used: nothing of the old one matters.
+
+        Processes that it needs are started now, not when time has begun to count.
+
+        Raises:
+            Broke: one of them cannot be started, or says what is no answer.
+        """
         self._reset = lines.reset(f"verify-{secrets.token_hex(8)}", threshold_ms)
-        self._idle += set(self._busy.values())
+        self._idle += self._busy.values()
         self._busy.clear()
+        names = [ANY] if self.capabilities.many_instances else instances
+        try:
+            for name in names:
+                self._process_for(name)
+        except Broke:
+            self.end()
+            raise
 
     def answer(self, line: Line) -> Line:
         """What the port says to a line of a history.
@@ -184,7 +197,7 @@ class Port:
         if not self.capabilities.virtual_clock:
             sent.pop("wall_ms", None)
         try:
-            process = self._process_for(line.get("instance"))
+            process = self._process_for(line.get("instance", ANY))
             if line["op"] == "die" and not self.capabilities.many_instances:
                 self._busy.pop(line["instance"]).end()
                 return {}
@@ -197,15 +210,14 @@ class Port:
             self.end()
             raise
 
-    def _process_for(self, instance: str | None) -> Process:
-        """The process of this instance, or any one where it does not matter which."""
-        if self.capabilities.many_instances or instance is None:
-            instance = next(iter(self._busy), "")
-        if instance not in self._busy:
+    def _process_for(self, instance: str) -> Process:
+        """The process of this instance: its own, or that of all."""
+        name = ANY if self.capabilities.many_instances else instance
+        if name not in self._busy:
             process = self._idle.pop() if self._idle else Process(self._command, self._timeout_s)
-            self._busy[instance] = process
+            self._busy[name] = process
             process.ask(self._reset)
-        return self._busy[instance]
+        return self._busy[name]
 
     def end(self) -> None:
         """End every process. The next line starts what it needs again."""
@@ -214,6 +226,9 @@ class Port:
         self._idle.clear()
         self._busy.clear()
 
+
+ANY = ""
+"""In the place of an instance: whatever process there is."""
 
 _OURS = frozenset({"answer", "said", "comment"})
 """Fields of a trace that are not for the port."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from oracle.lines import LOSE_REPLY, History, Line
+from oracle.lines import CALL_FAULTS, History, Line
 from oracle.model import LIMIT
 
 Fails = Callable[[History], History | None]
@@ -178,8 +178,8 @@ def _renamed(history: History, names: dict[str, str]) -> History:
 
 def _plainer(line: Line) -> Iterator[Line]:
     """The same line with less in it."""
-    if LOSE_REPLY in line:
-        yield {name: value for name, value in line.items() if name != LOSE_REPLY}
+    if any(fault in line for fault in CALL_FAULTS):
+        yield {name: value for name, value in line.items() if name not in CALL_FAULTS}
     if line.get("key", PLAIN_KEY) != PLAIN_KEY:
         yield {**line, "key": PLAIN_KEY}
     if "count" in line:

@@ -5,7 +5,7 @@ long ones drawn at random, by seed. Every line is a message of spec/PORTS.md wit
 answer in it. A test generates them again and compares.
 
 Written shortly, one event after the other: `A inc k 5`, `A get k [reply lost]`, `A dies`,
-`wait 30000`, `empty`. `max` is 2^53 - 1.
+`A get k [gives up]`, `wait 30000`, `empty`. `max` is 2^53 - 1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from typing import NamedTuple
 
 from oracle import strategies
 from oracle.judge import judge
-from oracle.lines import EMPTY, LOSE_REPLY, OPERATIONS, History, Line, write_trace
+from oracle.lines import (
+    CALL_FAULTS,
+    EMPTY,
+    GIVE_UP,
+    LOSE_REPLY,
+    OPERATIONS,
+    History,
+    Line,
+    write_trace,
+)
 from oracle.model import LIMIT
 
 THRESHOLD_MS = 30_000
@@ -181,6 +190,24 @@ RULES = (
             empty; A set_on_instance k 9 [reply lost]; A get k
         """),
     )),
+    Vector("R12-given-up", (
+        ("a call that is given up was executed, once, and never will be again", """
+            A heartbeat; A inc k 5 [gives up]; B get k; A get k; A set k 7 [gives up]; A get k
+            A get k [gives up]; A heartbeat [gives up]; A get k
+        """),
+        ("its own session was not opened yet: not executed", """
+            A inc k 5 [gives up]; A get k; B get k
+        """),
+        ("what it did is forgotten with the session, on every key", """
+            A inc j 1; A inc k 5 [gives up]; wait 60000; B get j; B get k; A get k; B get k
+        """),
+        ("likewise where nobody has touched the key: the owner's memory wins", """
+            A inc j 1; A inc k 5 [gives up]; wait 60000; B get j; A get k; B get k
+        """),
+        ("clearing an instance takes what it does not know of too", """
+            A heartbeat; A inc k 5 [gives up]; A clear_on_instance; B get k
+        """),
+    )),
     Vector("R13-laziness", (
         ("whether a dead slice was removed cannot be told", """
             A inc k 1; A inc j 2; wait 60000; B get k; A get other; C get j; C get k
@@ -279,14 +306,17 @@ def _line(words: list[str], wall_ms: int) -> Line:
     instance, op, *rest = words
     if op == "dies":
         return {"op": "die", "instance": instance}
-    lost = rest[-2:] == ["[reply", "lost]"]
-    given = dict(zip(OPERATIONS[op].fields, rest[:-2] if lost else rest, strict=True))
+    fault = _FATES.get(" ".join(rest[-2:]), "")
+    given = dict(zip(OPERATIONS[op].fields, rest[:-2] if fault else rest, strict=True))
     line: Line = {"op": op, "instance": instance}
     if "key" in given:
         line["key"] = NAMES.get(given["key"], given["key"])
     if "count" in given:
         line["count"] = int(given["count"].replace("max", str(LIMIT)))
-    return line | ({LOSE_REPLY: True} if lost else {}) | {"wall_ms": wall_ms}
+    return line | ({fault: True} if fault else {}) | {"wall_ms": wall_ms}
+
+
+_FATES = {"[reply lost]": LOSE_REPLY, "[gives up]": GIVE_UP}
 
 
 def _crowd() -> History:
@@ -331,6 +361,6 @@ def _random_call(chance: random.Random, names: list[str], wall_ms: int, faults: 
     rare = ("heartbeat", "clear_on_instance", "clear")
     op = chance.choice(rare) if chance.random() < 0.08 else chance.choice(strategies.KINDS)
     given = {"key": chance.choice(strategies.KEYS), "count": chance.randint(-20, 20)}
-    lost = {LOSE_REPLY: True} if faults and chance.random() < 0.2 else {}
+    lost = {chance.choice(CALL_FAULTS): True} if faults and chance.random() < 0.2 else {}
     fields = {name: given[name] for name in OPERATIONS[op].fields}
     return {"op": op, "instance": chance.choice(names), **fields, **lost, "wall_ms": wall_ms}

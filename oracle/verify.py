@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, setti
 from hypothesis.errors import Unsatisfiable
 
 from oracle import strategies
-from oracle.lines import EMPTY, LOSE_REPLY, OPERATIONS, Capabilities, History, Line
+from oracle.lines import CALL_FAULTS, EMPTY, OPERATIONS, Capabilities, History, Line
 from oracle.play import Differs, TooNear, cannot_play, play
 from oracle.port import Broke, Port
 from oracle.shrink import shrink
@@ -228,9 +228,9 @@ class _Writer:
 
     def _write(self, op: str, fields: Line, *, may_fail: bool) -> None:
         line = {"op": op, "instance": self._draw(st.sampled_from(self._names)), **fields}
-        can_fail = may_fail and LOSE_REPLY in self._capabilities.faults
-        if can_fail and self._draw(st.sampled_from([False, False, False, True])):
-            line[LOSE_REPLY] = True
+        faults = [fault for fault in CALL_FAULTS if fault in self._capabilities.faults]
+        if may_fail and faults and self._draw(st.sampled_from([False, False, False, True])):
+            line[self._draw(st.sampled_from(faults))] = True
         self._lines.append(line | {"wall_ms": self._wall_ms})
 
     def _wait(self, ms: int) -> None:

@@ -104,6 +104,11 @@ def test_clear_after_a_flush_does_not_reach_what_nobody_has_put_back(client: red
         assert first.get("k") == (5, 5)
         second.clear()
         assert first.get("k") == (0, 0)
+        first.inc("k", 5)
+        flush()
+        assert first.inc("j", 1) == (1, 1)  # which puts k back as well
+        second.clear()
+        assert first.get("k") == (0, 0)
 
 
 def test_threads_share_a_counter(client: redis.Redis) -> None:

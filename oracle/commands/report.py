@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oracle.lines import EMPTY, LOSE_REPLY, Capabilities, Line, same
+from oracle.lines import EMPTY, GIVE_UP, LOSE_REPLY, Capabilities, Line, same
 from oracle.play import Differs, Step
 from oracle.port import Broke
 
@@ -100,6 +100,7 @@ def call_text(line: Line) -> str:
         return "dies"
     words = [line["op"], *(_word(line[name]) for name in ("key", "count") if name in line)]
     words += ["[reply lost]"] if line.get(LOSE_REPLY) else []
+    words += ["[gives up]"] if line.get(GIVE_UP) else []
     return " ".join(words)
 
 

@@ -32,13 +32,13 @@ class Port:
 
     def __init__(self) -> None:
         self.client = _client(self)
-        self.lose_reply = False
+        self.lose_reply = self.give_up = False
         self.wall_ms = 0
 
     def hello(self, message: dict[str, Any]) -> dict[str, Any]:
         return {"protocol": 1, "port": "distkit for Python", "clock": "virtual",
                 "instances": "many", "operations": [*ON_A_KEY, *OTHERS],
-                "faults": ["lose_reply", "empty"]}  # fmt: skip
+                "faults": ["lose_reply", "give_up", "empty"]}  # fmt: skip
 
     def reset(self, message: dict[str, Any]) -> dict[str, Any]:
         self.prefix, self.threshold_ms = message["prefix"], message["threshold_ms"]
@@ -57,6 +57,7 @@ class Port:
     def call(self, message: dict[str, Any]) -> dict[str, Any]:
         counter = self.instances.get(message["instance"]) or self.join(message["instance"])
         self.wall_ms, self.lose_reply = message.get("wall_ms", 0), message.get("lose_reply", False)
+        self.give_up = message.get("give_up", False)
         arguments = [message[name] for name in ("key", "count") if name in message]
         try:
             result = getattr(counter, message["op"])(*arguments)
@@ -86,9 +87,13 @@ def _client(port: Port) -> Any:
     plain = redis.Connection if url else fakeredis.FakeRedisConnection
 
     class Lossy(plain):  # type: ignore[misc, valid-type]
+        def send_command(self, *command: Any, **options: Any) -> None:
+            self.of_script = command[0] in ("EVALSHA", "EVAL")
+            super().send_command(*command, **options)
+
         def read_response(self, *args: Any, **options: Any) -> Any:
-            reply = super().read_response(*args, **options)
-            if port.lose_reply and isinstance(reply, list):
+            reply = super().read_response(*args, **options)  # NOSCRIPT is raised, not lost
+            if self.of_script and (port.lose_reply or port.give_up):
                 port.lose_reply = False
                 raise RedisConnectionError("the reply was lost")
             return reply

@@ -10,7 +10,6 @@ import { CounterError, GivenUp, Session } from './session.mjs';
 
 const SCRIPT = readFileSync(new URL('../../../distkit/lua/counter.lua', import.meta.url), 'utf8');
 const SHA = createHash('sha1').update(SCRIPT).digest('hex');
-const ATTEMPTS = 8;
 const PER_REQUEST = 100;
 const WALL = 5; // ARGV[6]
 // node-redis 6.3.1 computes a number digit by digit, with 48 too much in between: from 2^53 - 48 on
@@ -41,15 +40,18 @@ export class Counter {
   #client;
   #session;
   #wallMs;
+  #attempts;
   #busy = Promise.resolve();
 
   /**
    * `client`: node-redis's, connected, with `disableOfflineQueue`, so that a call which was never
    * sent is known as such. `wallMs`: gives the server's wall clock; without it Redis's own TIME.
+   * `attempts`: how often a request is sent before the call is given up, within some seconds.
    */
-  constructor(client, prefix, { thresholdMs = 30_000, instance, wallMs = () => '' } = {}) {
+  constructor(client, prefix, { thresholdMs = 30_000, instance, wallMs = () => '', attempts = 8 } = {}) {
     this.#client = client;
     this.#wallMs = wallMs;
+    this.#attempts = attempts;
     this.#session = new Session({
       prefix: checkName('prefix', prefix, /[:{}]/),
       instance: checkName('instance id', instance ?? randomUUID(), /:/),
@@ -141,7 +143,7 @@ export class Counter {
       } catch (error) {
         if (error instanceof ErrorReply) throw mayHaveArrived ? new GivenUp(true, error) : error;
         mayHaveArrived ||= !(error instanceof ClientOfflineError || error instanceof ClientClosedError);
-        if (attempt === ATTEMPTS) throw new GivenUp(mayHaveArrived, error);
+        if (attempt === this.#attempts) throw new GivenUp(mayHaveArrived, error);
         await new Promise((resolve) => setTimeout(resolve, 20 * (2 ** (attempt - 1) - 1)));
       }
     }

@@ -16,12 +16,14 @@ let history; // { prefix, threshold_ms }
 let instances = new Map();
 let wallMs;
 let loseReply = false;
+let giveUp = false;
 
-// Between the counter and its client: drops the reply of the next script call when told to.
+// Between the counter and its client: drops the reply of the next script call when told to,
+// or of all of them.
 const lossy = {
   async sendCommand(command, options) {
     const reply = await client.sendCommand(command, options);
-    if (loseReply && command[0].startsWith('EVAL')) {
+    if ((loseReply || giveUp) && command[0].startsWith('EVAL')) {
       loseReply = false;
       throw new Error('the reply was lost');
     }
@@ -32,6 +34,7 @@ const lossy = {
 function join(name) {
   const counter = new Counter(lossy, history.prefix, {
     thresholdMs: history.threshold_ms, instance: name, wallMs: () => wallMs ?? '',
+    attempts: 2,
   });
   instances.set(name, counter);
   return counter;
@@ -41,6 +44,7 @@ async function call(message) {
   const counter = instances.get(message.instance) ?? join(message.instance);
   wallMs = message.wall_ms;
   loseReply = message.lose_reply ?? false;
+  giveUp = message.give_up ?? false;
   const given = ['key', 'count'].filter((name) => name in message).map((name) => message[name]);
   const pair = await counter[message.op](...given);
   return pair ? { cumulative: pair[0], instance_count: pair[1] } : {};
@@ -49,7 +53,7 @@ async function call(message) {
 const EVENTS = {
   hello: () => ({
     protocol: 1, port: 'distkit for Node', clock: 'virtual', instances: 'many',
-    operations: [...ON_A_KEY, ...OTHERS], faults: ['lose_reply', 'empty'],
+    operations: [...ON_A_KEY, ...OTHERS], faults: ['lose_reply', 'give_up', 'empty'],
   }),
   reset(message) {
     history = message;
