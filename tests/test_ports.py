@@ -145,7 +145,7 @@ def test_a_run_in_which_nothing_could_be_concluded_found_nothing(
         raise TooNear
 
     monkeypatch.setattr(verify, "play", too_near)
-    outcome = look(*BROKEN, "not at all", examples=5)
+    outcome = look(*BROKEN, "not at all", examples=5, steps=2)
     assert outcome.found is None
     assert outcome.histories == 0
     assert outcome.dropped >= 5
