@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import click
 
+from oracle.commands.replay import replay
+from oracle.commands.vectors import vectors
+from oracle.commands.verify import verify
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """The counter as a state machine: explore it, and check other counters against it."""
+
+
+for command in (verify, replay, vectors):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 from oracle import model
 
+_NOTHING = model.Counter()
+
 
 class InvalidKeyError(ValueError):
     """R1: a prefix, key or instance id that is not allowed."""
@@ -72,6 +74,7 @@ class InMemoryServer:
         self.wall_ms = wall_ms
         self.lock = threading.Lock()
         self._prefixes: dict[str, model.Server] = {}
+        self._made: dict[str, set[str]] = {}
 
     def advance(self, ms: int) -> None:
         """Move the wall clock by `ms`; back when negative, which costs nobody anything (R3)."""
@@ -84,10 +87,24 @@ class InMemoryServer:
     def flush(self) -> None:
         """Lose everything, as `FLUSHALL` does."""
         self._prefixes.clear()
+        self._made.clear()
 
-    def keep(self, prefix: str, state: model.Server) -> None:
-        """Make this the state of one prefix; for counters, and for tests that set a scene."""
+    def keep(self, prefix: str, state: model.Server, touched: Iterable[str] | None = None) -> None:
+        """Make this the state of one prefix; for counters, and for tests that set a scene.
+
+        Args:
+            prefix: which one.
+            state: what it holds from now on.
+            touched: the keys that may have been made meanwhile; all of them unless given.
+        """
         self._prefixes[prefix] = state
+        looked_at = state.counters if touched is None else touched
+        made = {key for key in looked_at if state.counters.get(key, _NOTHING) != _NOTHING}
+        self._made.setdefault(prefix, set()).update(made)
+
+    def made(self, prefix: str) -> frozenset[str]:
+        """The keys that a write has made, and no loss has unmade: a read makes none."""
+        return frozenset(self._made.get(prefix, ()))
 
 
 class InMemoryCounter:
@@ -137,12 +154,12 @@ class InMemoryCounter:
         traceback: TracebackType | None,
     ) -> None:
         """Leave: the slices are removed, the session is closed (R16)."""
-        clearing = tuple((key, model.Step("set_on_instance")) for key in sorted(self._owner.memory))
-        self._run(clearing)
-        with self._server.lock:
-            state = self._server.state(self._prefix)
-            state, self._owner = model.leave_at_once(state, self._owner, self._server.wall_ms)
-            self._server.keep(self._prefix, state)
+        clear = model.Step("set_on_instance")
+        try:
+            if self._owner.session:
+                self._run(tuple((key, clear) for key in sorted(self._owner.memory)))
+        finally:
+            self._make(model.begin_leaving(self._owner))
 
     def inc(self, key: str, count: int = 1) -> CounterState:
         """Add `count` to this instance's slice (R9)."""
@@ -225,7 +242,7 @@ class InMemoryCounter:
 
     def clear(self) -> None:
         """Delete every key of the prefix; the epochs move on."""
-        keys = {*self._server.state(self._prefix).counters, *self._owner.memory}
+        keys = {*self._server.made(self._prefix), *self._owner.memory}
         self._run(tuple((key, model.Step("set", 0)) for key in sorted(keys)))
 
     def _call(self, key: str, kind: str, count: int = 0) -> CounterState:
@@ -260,12 +277,21 @@ class InMemoryCounter:
         return list(outcomes)
 
     def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
+        return self._make(model.begin(self._owner, steps), *(key for key, _ in steps))
+
+    def _make(self, begun: model.Owner, *keys: str) -> tuple[model.Outcome, ...]:
+        """Make the call that has begun; it may write these keys."""
         with self._server.lock:
-            state, self._owner, outcomes = model.call_at_once(
-                self._server.state(self._prefix), self._owner, steps, self._server.wall_ms
-            )
-            self._server.keep(self._prefix, state)
+            state = self._server.state(self._prefix)
+            state, self._owner, outcomes = self._converse(state, begun)
+            put_back = self._owner.memory if self._owner.fence != begun.fence else ()
+            self._server.keep(self._prefix, state, {*put_back, *keys})
         return outcomes
+
+    def _converse(
+        self, state: model.Server, owner: model.Owner
+    ) -> tuple[model.Server, model.Owner, tuple[model.Outcome, ...]]:
+        return model.finish_at_once(state, owner, self._server.wall_ms)
 
 
 def _checked_name(name: object, what: str, forbidden: str = ":") -> str:

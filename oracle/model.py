@@ -37,7 +37,9 @@ class Map(dict[K, V]):
     __slots__ = ()
 
     def put(self, key: K, value: V) -> Map[K, V]:
-        return Map({**self, key: value})
+        after = Map(self)
+        dict.__setitem__(after, key, value)  # nobody has seen it yet
+        return after
 
     def without(self, *keys: K) -> Map[K, V]:
         return Map({k: v for k, v in self.items() if k not in keys})
@@ -671,20 +673,13 @@ def call_at_once(
     transition: Serve = serve,
 ) -> tuple[Server, Owner, tuple[Outcome, ...]]:
     """A whole call over a network that does not fail."""
-    return _finish_at_once(server, begin(owner, steps), wall, transition)
+    return finish_at_once(server, begin(owner, steps), wall, transition)
 
 
-def leave_at_once(
+def finish_at_once(
     server: Server, owner: Owner, wall: int, transition: Serve = serve
-) -> tuple[Server, Owner]:
-    """R16, over a network that does not fail."""
-    server, owner, _ = _finish_at_once(server, begin_leaving(owner), wall, transition)
-    return server, owner
-
-
-def _finish_at_once(
-    server: Server, owner: Owner, wall: int, transition: Serve
 ) -> tuple[Server, Owner, tuple[Outcome, ...]]:
+    """The call that has begun, over a network that does not fail."""
     while owner.call is not None and not owner.call.done:
         owner = speak(owner)
         assert owner.sent is not None

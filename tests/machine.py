@@ -24,27 +24,23 @@ from hypothesis.stateful import (
 
 from distkit.transport import COUNTER, Script
 from oracle import model
+from oracle.strategies import (
+    MOST_INSTANCES,
+    counts,
+    guards,
+    jump,
+    jumps,
+    keys,
+    kinds,
+    offsets,
+    plain_kinds,
+    small_counts,
+    steps,
+    thresholds,
+    touches,
+)
 from tests.world import COUNTED, AsyncBackend, Backend, Fate, World
 
-KEYS = ("k", "другой", "a b")
-MOST_INSTANCES = 5
-HOUR = 3_600_000
-
-_some = st.integers(-20, 20)
-_edges = st.sampled_from([model.LIMIT, model.LIMIT - 1, model.LIMIT // 2 + 1])
-counts = st.one_of(_some, _some, _some, _edges, _edges.map(lambda n: -n))
-keys = st.sampled_from([KEYS[0], *KEYS])  # the first one twice: things happen where others were
-guards = st.builds(model.Guard, st.sampled_from(model.TESTS), st.one_of(st.integers(-3, 3), counts))
-"""R15: now and then with an operand that is likely to be met exactly."""
-steps = st.one_of(
-    st.just(model.Step("get")),
-    st.builds(model.Step, st.sampled_from(["inc", "set_on_instance", "set"]), counts, st.none()),
-    st.builds(model.Step, st.sampled_from(model.GUARDED), counts, guards),
-    st.sampled_from([model.Step("delete"), model.Step("delete_on_instance")]),
-)
-kinds = st.sampled_from(
-    ["inc", "inc", "dec", "get", "get", "set", "set_on_instance", "delete", "delete_on_instance"]
-)
 _given_up = st.sampled_from(
     [
         (Fate.REPLY_LOST, Fate.REQUEST_LOST, Fate.REQUEST_LOST),
@@ -68,9 +64,7 @@ class CounterMachine(RuleBasedStateMachine):
     faults: bool
     world: World
 
-    @initialize(
-        threshold=st.sampled_from([30_000, 30_000, 1_000, 3, 1]), instances=st.integers(1, 3)
-    )
+    @initialize(threshold=thresholds, instances=st.integers(1, 3))
     def begin(self, threshold: int, instances: int) -> None:
         self.world = World(type(self).backend(), threshold, self.script)
         for _ in range(instances):
@@ -90,7 +84,7 @@ class CounterMachine(RuleBasedStateMachine):
             self._who(data), key, kind, count if kind in COUNTED else 0, self._met(fates)
         )
 
-    @rule(data=st.data(), key=keys, kind=st.sampled_from(["inc", "get"]), count=_some)
+    @rule(data=st.data(), key=keys, kind=plain_kinds, count=small_counts)
     def plain_call(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
         """The ordinary, more often, so that what went wrong has somebody to see it."""
         self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
@@ -170,7 +164,7 @@ class CounterMachine(RuleBasedStateMachine):
         self.world.call(other, key, "set_on_instance", model.LIMIT)
         self.world.call(one, key, "get")
         self.world.call(other, key, "set", 1, (), data.draw(guards))
-        self.world.call(one, key, "set_on_instance", data.draw(_some))
+        self.world.call(one, key, "set_on_instance", data.draw(small_counts))
         self.world.call(other, key, "get")
 
     @rule(data=st.data(), everybody=st.booleans())
@@ -183,16 +177,14 @@ class CounterMachine(RuleBasedStateMachine):
 
     @rule(
         data=st.data(),
-        off=st.sampled_from([0, 0, 0, -1, 1]),
-        how=st.sampled_from(["threshold", "half", "half", "ms", "hours", "back"]),
+        off=offsets,
+        how=jumps,
     )
     def clock(self, data: st.DataObject, off: int, how: str) -> None:
-        d = self.world.threshold
-        far = {"threshold": d, "half": d // 2, "ms": 2, "hours": 5 * HOUR, "back": -HOUR}
-        self.world.advance(far[how] + off)
+        self.world.advance(jump(how, self.world.threshold) + off)
 
     @precondition(lambda self: len(self.world.instances) > 1)
-    @rule(data=st.data(), key=keys, off=st.sampled_from([0, 0, -1, 1]))
+    @rule(data=st.data(), key=keys, off=touches)
     def fall_silent(self, data: st.DataObject, key: str, off: int) -> None:
         """One counts, and is not heard for the threshold, give or take 1 ms; another looks."""
         silent, watcher = data.draw(
@@ -219,7 +211,7 @@ class CounterMachine(RuleBasedStateMachine):
         self.world.deliver_copy(data.draw(st.integers(0, last), label="copy"))
 
     @precondition(lambda self: self.faults)
-    @rule(data=st.data(), key=keys, kind=kinds, count=_some)
+    @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
     def call_without_server(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
         self.world.server_down()
         self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
@@ -246,7 +238,7 @@ class CounterMachine(RuleBasedStateMachine):
         self.world.roll_back(data.draw(st.integers(0, last), label="snapshot"))
 
     @precondition(lambda self: self.faults)
-    @rule(data=st.data(), key=keys, kind=kinds, count=_some)
+    @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
     def fail_over(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
         """Answered calls are lost; a copy of the last one arrives at what is left of them."""
         world, owner = self.world, self._who(data)

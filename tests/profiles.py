@@ -29,8 +29,18 @@ def load() -> str:
             print_blob=True,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
+    profile = _asked_for()
+    settings.load_profile(profile)
+    return profile
+
+
+def scaled(examples: int) -> int:
+    """So many examples in the default profile, and accordingly in the others."""
+    return max(1, int(examples * FACTORS[_asked_for()]))
+
+
+def _asked_for() -> str:
     profile = os.environ.get("HYPOTHESIS_PROFILE", "default")
     if profile not in FACTORS:
         raise ValueError(f"HYPOTHESIS_PROFILE must be one of {', '.join(FACTORS)}, not {profile}")
-    settings.load_profile(profile)
     return profile

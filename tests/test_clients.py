@@ -88,6 +88,27 @@ def test_a_foreign_flush_between_any_two_calls_does_no_harm(
         assert getattr(counter, kind)(*args) == getattr(right, kind)(*args)
 
 
+def test_clear_after_a_flush_does_not_reach_what_nobody_has_put_back(client: redis.Redis) -> None:
+    """R9, R10: what Redis has lost is not there to be cleared, and a look does not make it."""
+    one, other = StrictInstanceAwareCounter(client, "p"), StrictInstanceAwareCounter(client, "p")
+    server = InMemoryServer()
+    right_one, right_other = InMemoryCounter(server, "p"), InMemoryCounter(server, "p")
+    real, pure = (one, other, client.flushall), (right_one, right_other, server.flush)
+    for first, second, flush in (real, pure):
+        assert first.inc("k", 5) == (5, 5)
+        flush()
+        assert second.get("k") == (0, 0)
+        second.clear()
+        assert first.get("k") == (5, 5)
+        second.clear()
+        assert first.get("k") == (0, 0)
+        first.inc("k", 5)
+        flush()
+        assert first.inc("j", 1) == (1, 1)  # which puts k back as well
+        second.clear()
+        assert first.get("k") == (0, 0)
+
+
 def test_the_server_clock_is_used_without_a_hook(real_server: RedisServer) -> None:
     """R3, R5: real milliseconds."""
     client = real_server.client()

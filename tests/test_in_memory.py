@@ -14,7 +14,7 @@ import distkit
 import oracle
 from distkit import Comparator, StrictInstanceAwareCounter
 from oracle import InMemoryCounter, InMemoryServer, model
-from tests.machine import counts, keys
+from oracle.strategies import counts, keys
 
 THRESHOLD = 30_000
 comparators = st.builds(Comparator, st.sampled_from(model.TESTS), counts)

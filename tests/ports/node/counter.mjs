@@ -1,0 +1,193 @@
+// StrictInstanceAwareCounter on node-redis. One object is one instance; its calls go one by one.
+//
+// It shares counters with every process that runs distkit/lua/counter.lua. The session is in
+// session.mjs; here are the checks on arguments (R1, R2), the wire, and the retries (R11).
+
+import { createHash, randomInt, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { ClientClosedError, ClientOfflineError, ErrorReply, RESP_TYPES } from 'redis';
+import { CounterError, GivenUp, Session, isTest } from './session.mjs';
+
+const SCRIPT = readFileSync(new URL('../../../distkit/lua/counter.lua', import.meta.url), 'utf8');
+const SHA = createHash('sha1').update(SCRIPT).digest('hex');
+const PER_REQUEST = 100;
+const WALL = 5; // ARGV[6]
+// node-redis 6.3.1 computes a number digit by digit, with 48 too much in between: from 2^53 - 48 on
+// that rounds. As text they are exact.
+const AS_TEXT = { typeMapping: { [RESP_TYPES.NUMBER]: String } };
+
+export { CounterError };
+
+/** R1. */
+function checkName(what, name, forbidden) {
+  const ok =
+    typeof name === 'string' && name.isWellFormed() && !forbidden.test(name) &&
+    name.length > 0 && Buffer.byteLength(name) <= 255;
+  if (!ok) {
+    throw new CounterError('invalid_key', `${what} must be 1 to 255 bytes of text without ${forbidden.source}: ${name}`);
+  }
+  return name;
+}
+
+/** R2: a number that is no integer is the caller's mistake; one outside of the range is refused. */
+function checkCount(n) {
+  if (!Number.isInteger(n)) throw new CounterError('invalid_count', `a count must be an integer: ${n}`);
+  if (!Number.isSafeInteger(n)) throw new CounterError('overflow', `a count must be within ±(2^53 - 1): ${n}`);
+  return BigInt(n);
+}
+
+/** R15. */
+function checkCondition(test, value) {
+  if (!isTest(test)) throw new CounterError('invalid_comparator', `eq, ne, lt or gt, not ${test}`);
+  return { test, value: checkCount(value) };
+}
+
+export class Counter {
+  #client;
+  #session;
+  #wallMs;
+  #attempts;
+  #busy = Promise.resolve();
+
+  /**
+   * `client`: node-redis's, connected, with `disableOfflineQueue`, so that a call which was never
+   * sent is known as such. `wallMs`: gives the server's wall clock; without it Redis's own TIME.
+   * `attempts`: how often a request is sent before the call is given up, within some seconds.
+   */
+  constructor(client, prefix, { thresholdMs = 30_000, instance, wallMs = () => '', attempts = 8 } = {}) {
+    this.#client = client;
+    this.#wallMs = wallMs;
+    this.#attempts = attempts;
+    this.#session = new Session({
+      prefix: checkName('prefix', prefix, /[:{}]/),
+      instance: checkName('instance id', instance ?? randomUUID(), /:/),
+      thresholdMs,
+      seq: instance === undefined ? 0 : randomInt(2 ** 48 - 1), // an earlier life may have numbered
+    });
+  }
+
+  async inc(key, n = 1) { return this.#one(key, 'inc', checkCount(n)); }
+  async dec(key, n = 1) { return this.#one(key, 'inc', -checkCount(n)); }
+  async get(key) { return this.#one(key, 'get', 0n); }
+  async set(key, n) { return this.#one(key, 'set', checkCount(n)); }
+  async delete(key) { return this.#one(key, 'delete', 0n); }
+  async set_on_instance(key, n) { return this.#one(key, 'set_on_instance', checkCount(n)); }
+  async delete_on_instance(key) { return this.#one(key, 'delete_on_instance', 0n); }
+  async inc_if(key, test, value, n = 1) { return this.#one(key, 'inc', checkCount(n), checkCondition(test, value)); }
+  async set_if(key, test, value, n) { return this.#one(key, 'set', checkCount(n), checkCondition(test, value)); }
+  async set_on_instance_if(key, test, value, n) {
+    return this.#one(key, 'set_on_instance', checkCount(n), checkCondition(test, value));
+  }
+  heartbeat() { return this.#alone(() => this.#run(new Map())); }
+
+  clear_on_instance() {
+    return this.#alone(() => this.#all([...this.#session.memory.keys()], { kind: 'delete_on_instance', n: 0n }));
+  }
+
+  /** R16. First the slices, for a later life of this id could not know of them. */
+  leave() {
+    return this.#alone(async () => {
+      try {
+        const keys = [...this.#session.memory.keys()];
+        if (this.#session.session) await this.#all(keys, { kind: 'set_on_instance', n: 0n });
+      } finally {
+        await this.#drive(this.#session.leave());
+      }
+    });
+  }
+
+  clear() {
+    return this.#alone(async () => {
+      const stored = await this.#stored();
+      const keys = new Set([...stored, ...this.#session.memory.keys()]);
+      await this.#all([...keys], { kind: 'set', n: 0n });
+    });
+  }
+
+  async #one(key, kind, n, when) {
+    checkName('key', key, /:/);
+    const answers = await this.#alone(() => this.#run(new Map([[key, [{ kind, n, when }]]])));
+    const answer = answers.get(key)[0];
+    if (answer instanceof Error) throw answer;
+    return answer;
+  }
+
+  async #stored() {
+    try {
+      return await this.#client.sendCommand(['SMEMBERS', `distkit:{${this.#session.prefix}}:keys`]);
+    } catch (error) {
+      if (error instanceof ErrorReply) throw error;
+      throw new CounterError('not_executed', `nothing was cleared: ${error.message}`);
+    }
+  }
+
+  /** One step on every key. What is refused does not keep the others. */
+  async #all(keys, step) {
+    const refused = [];
+    for (let first = 0; first < keys.length; first += PER_REQUEST) {
+      const some = keys.slice(first, first + PER_REQUEST);
+      const answers = await this.#run(new Map(some.map((key) => [key, [step]])));
+      const failed = [...answers.values()].flat().filter((answer) => answer instanceof Error);
+      refused.push(...failed);
+      if (failed.some((error) => error.code === 'unknown')) break;
+    }
+    if (keys.length === 0) await this.#run(new Map());
+    if (refused.length) throw refused.find((error) => error.code === 'unknown') ?? refused[0];
+  }
+
+  /** One request in flight: calls of one instance wait for each other. */
+  #alone(call) {
+    const done = this.#busy.then(call);
+    this.#busy = done.catch(() => {});
+    return done;
+  }
+
+  #run(work) {
+    return this.#drive(this.#session.call(work));
+  }
+
+  async #drive(call) {
+    let step = call.next();
+    while (!step.done) {
+      let came;
+      try {
+        came = await this.#send(step.value);
+      } catch (error) {
+        step = call.throw(error);
+        continue;
+      }
+      step = call.next(came);
+    }
+    return step.value;
+  }
+
+  async #send({ keys, args }) {
+    let mayHaveArrived = false;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return { reply: await this.#transmit(keys, args), resent: mayHaveArrived };
+      } catch (error) {
+        if (error instanceof ErrorReply) throw mayHaveArrived ? new GivenUp(true, error) : error;
+        mayHaveArrived ||= !(error instanceof ClientOfflineError || error instanceof ClientClosedError);
+        if (attempt === this.#attempts) throw new GivenUp(mayHaveArrived, error);
+        await new Promise((resolve) => setTimeout(resolve, 20 * (2 ** (attempt - 1) - 1)));
+      }
+    }
+  }
+
+  async #transmit(keys, args) {
+    const argv = args.with(WALL, this.#wallMs()).map(String);
+    const rest = [String(keys.length), ...keys, ...argv];
+    const reply = await this.#evaluate(rest);
+    return reply.map((n) => (n === null ? null : Number(n)));
+  }
+
+  async #evaluate(rest) {
+    try {
+      return await this.#client.sendCommand(['EVALSHA', SHA, ...rest], AS_TEXT);
+    } catch (error) {
+      if (!(error instanceof ErrorReply && error.message.startsWith('NOSCRIPT'))) throw error;
+      return this.#client.sendCommand(['EVAL', SCRIPT, ...rest], AS_TEXT);
+    }
+  }
+}
