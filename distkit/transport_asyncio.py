@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import redis.asyncio
 from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from distkit.session import Reply, Request
 from distkit.transport import COUNTER, JUDGED, NOT_NOW, Clock, Script, Wall, judged
@@ -65,17 +65,11 @@ class PoolTransport:
             raise judged(error, request) from error
 
     async def _on(self, connection: Any, request: Request) -> Reply:
-        try:
-            reply: Reply = await connection.retry.call_with_retry(
-                lambda: self._once(connection, request),
-                lambda _: connection.disconnect(),
-            )
-        except ResponseError:
-            raise
-        except BaseException:
-            # A reply may still be on its way: it must not become the next request's.
-            await connection.disconnect(nowait=True)
-            raise
+        # A task is cancelled where it waits: in redis-py, which then closes the connection.
+        reply: Reply = await connection.retry.call_with_retry(
+            lambda: self._once(connection, request),
+            lambda _: connection.disconnect(),
+        )
         return reply
 
     async def _once(self, connection: Any, request: Request) -> Reply:

@@ -230,6 +230,25 @@ def test_a_cancelled_call_neither_loses_nor_repeats_anybodys_step(
     run(main())
 
 
+def test_a_cancelled_sending_leaves_no_reply_on_its_way_into_the_connection(
+    real_server: RedisServer,
+) -> None:
+    async def main() -> None:
+        async with redis.asyncio.Redis(unix_socket_path=real_server.socket) as client:
+            counter = StrictInstanceAwareCounter(client, "p")
+            await counter.inc("k")
+            await client.client_pause(200)
+            counting = asyncio.ensure_future(counter.inc("k"))
+            await asyncio.sleep(0.05)
+            assert counter._driver is not None
+            counter._driver.cancel()
+            assert await client.get("nothing") is None
+            assert await counter.inc("k") == (3, 3)
+            assert await counting == (2, 2), "the next driver asked for it again"
+
+    run(main())
+
+
 def test_a_loop_that_ends_with_a_call_in_flight_leaves_it_to_the_next_one(
     real_server: RedisServer,
 ) -> None:
