@@ -8,7 +8,6 @@ nobody's reply with it: what is in flight is executed, once, and what is still i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import weakref
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
@@ -97,8 +96,7 @@ class StrictInstanceAwareCounter(Base):
         heart, self._heart = self._heart, None
         if heart is not None:
             heart.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await heart
+            await asyncio.wait([heart])
         try:
             await self._leave()
         except Exception as failure:
@@ -177,14 +175,12 @@ class StrictInstanceAwareCounter(Base):
             while not call.done:
                 request = session.speak()
                 try:
-                    reply = await self._transport.send(request)
+                    session.hear(await self._transport.send(request))
+                    self._pulse.heard()
                 except Abandoned as end:
                     session.give_up(end.__cause__)
                 except Exception as error:
                     session.refuse(error)
-                else:
-                    session.hear(reply)
-                    self._pulse.heard()
             self._line.hand_out()
             # Let those who were served get in line again: else every other request would be theirs
             # who had just missed one, and carry next to nothing.

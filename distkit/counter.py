@@ -168,7 +168,7 @@ class StrictInstanceAwareCounter(Base):
         """Wait until the caller's steps are done; lead, if nobody does."""
         try:
             with self._mutex:
-                if self._leader is None or self._leader.done():
+                if self._leader is None or self._leader.gone:
                     self._leader = caller
                 else:
                     caller.close_gate()
@@ -176,10 +176,8 @@ class StrictInstanceAwareCounter(Base):
             caller.wait()
             while caller.outcomes is None:
                 self._serve_a_group()
-        except BaseException:
-            caller.interrupted = True
-            raise
         finally:
+            caller.gone = True
             self._hand_over(caller)
         return caller.outcomes
 
@@ -188,7 +186,7 @@ class StrictInstanceAwareCounter(Base):
         if self._leader is not caller:
             return
         with self._mutex:
-            if self._leader is not caller:  # it was found done, and replaced
+            if self._leader is not caller:  # it was found gone, and replaced
                 return
             heir = self._line.heir(caller)
             assert heir is None or isinstance(heir, _Thread)
@@ -210,34 +208,33 @@ class StrictInstanceAwareCounter(Base):
         while not call.done:
             request = session.speak()
             try:
-                reply = self._transport.send(request)
+                session.hear(self._transport.send(request))
+                self._pulse.heard()
             except Abandoned as end:
                 session.give_up(end.__cause__)
             except Exception as error:
                 session.refuse(error)
-            else:
-                session.hear(reply)
-                self._pulse.heard()
         self._line.hand_out()
 
 
 class _Thread:
-    """A thread in line. Its gate is open when it is done, or is to lead. Keeps `line.Waiting`."""
+    """A thread in line. Its gate is open when it is done, or is to lead; it is gone when it neither
+    waits nor leads any more. Keeps `line.Waiting`."""
 
-    __slots__ = ("_gate", "interrupted", "leaving", "outcomes", "steps")
+    __slots__ = ("_gate", "gone", "leaving", "outcomes", "steps")
 
     def __init__(self, steps: Sequence[Step], leaving: bool = False) -> None:
         self.steps = steps
         self.leaving = leaving
         self.outcomes: list[Outcome] | None = None
-        self.interrupted = False
+        self.gone = False
         self._gate: threading.Lock | None = None
 
     def cancelled(self) -> bool:
-        return self.interrupted
+        return self.gone
 
     def done(self) -> bool:
-        return self.interrupted or self.outcomes is not None
+        return self.gone or self.outcomes is not None
 
     def finish(self, outcomes: list[Outcome]) -> None:
         self.outcomes = outcomes

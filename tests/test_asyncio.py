@@ -273,6 +273,29 @@ def test_a_loop_that_ends_with_a_call_in_flight_leaves_it_to_the_next_one(
     run(go_on(run(begin())))
 
 
+def test_a_reply_that_makes_no_sense_is_an_error_for_its_callers_and_no_hang(
+    real_server: RedisServer,
+) -> None:
+    async def main() -> None:
+        async with counter_on(real_server) as counter:
+            await counter.inc("k")
+            real = counter._transport
+
+            class Garbled:
+                async def send(self, request: Request) -> Reply:
+                    return [1, 2]
+
+            counter._transport = Garbled()
+            answers = await asyncio.gather(
+                counter.inc("k"), counter.get("j"), return_exceptions=True
+            )
+            assert [type(answer) for answer in answers] == [ValueError, ValueError]
+            counter._transport = real
+            assert await counter.inc("k") == (2, 2)
+
+    run(main())
+
+
 def test_a_refused_step_is_its_callers_alone(real_server: RedisServer) -> None:
     async def main() -> None:
         async with counter_on(real_server) as counter:

@@ -1,8 +1,9 @@
 """A Ctrl-C at any line of ours: nobody's step is lost or repeated, and the next call works.
 
 The interrupt is raised in turn at every line that a call runs through in the files below; R11, and
-the head of `session.py`, say what must hold. Only at a `with` none is raised: the tracer would come
-between a lock and its release, where CPython looks for no signal.
+the head of `session.py`, say what must hold. CPython looks for signals after a call, and where a
+function or a loop begins; a tracer comes between any two lines. So none is raised where a lock is
+about to be released, or a plain flag to be set.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ OURS = {
 SECONDS = 20
 
 
+NOT_AT = ("with ", "caller.gone = True")
+
+
 class Interrupter:
     """Raises KeyboardInterrupt at the n-th line of ours that is run inside `with`."""
 
@@ -47,7 +51,7 @@ class Interrupter:
         if frame.f_code.co_filename not in OURS:
             return None
         code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        if event == "line" and not code.startswith("with "):
+        if event == "line" and not code.startswith(NOT_AT):
             self._left -= 1
             if self._left == 0:
                 self.place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"

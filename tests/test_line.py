@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -116,6 +117,24 @@ def test_16_threads_share_a_counter(client: redis.Redis) -> None:
     for thread in threads:
         thread.join()
     assert sorted(seen) == [(n, n) for n in range(1, 801)], "each its own exact reply"
+
+
+def test_threads_that_are_switched_all_the_time_get_their_own_too(client: redis.Redis) -> None:
+    """Between any two lines of ours another thread may run: also between a leader's last reply and
+    the moment that it hands over."""
+    counter = StrictInstanceAwareCounter(client, "p")
+    seen: list[CounterState] = []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=_work, args=(counter, 100, seen)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(seen) == [(n, n) for n in range(1, 801)]
 
 
 class Hurdle:
