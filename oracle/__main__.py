@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from oracle.commands.explore import explore_command
 from oracle.commands.replay import replay
 from oracle.commands.vectors import vectors
 from oracle.commands.verify import verify
@@ -17,7 +18,7 @@ def main() -> None:
     """The counter as a state machine: explore it, and check other counters against it."""
 
 
-for command in (verify, replay, vectors):
+for command in (explore_command, verify, replay, vectors):
     main.add_command(command)
 
 

@@ -605,6 +605,19 @@ SCENARIOS = [
         B get k -> 0 0
         """,
     ),
+    Scenario(
+        "a late copy of an open after a false death is taken for lost writes",
+        "R10",  # what is not promised: B is alive, and yet out of the total until its next call
+        """
+        A inc k 10 [copied] -> 10 10
+        B inc k 1 -> 11 1
+        wait 30000
+        B get k -> 1 1
+        late copy
+        A get k -> 10 10
+        B get k -> 11 1
+        """,
+    ),
     # R14
     Scenario(
         "an instance that opens a session closes those of the dead",

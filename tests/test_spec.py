@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from oracle import invariants
 from tests.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parent.parent
-RULES = re.findall(r"^\*\*(R\d+)\.\*\*", (ROOT / "spec" / "SPEC.md").read_text("utf-8"), re.M)
+SPEC = (ROOT / "spec" / "SPEC.md").read_text("utf-8")
+RULES = re.findall(r"^\*\*(R\d+)\.\*\*", SPEC, re.M)
 NAMED_ELSEWHERE = {"R1": "test_bad_input.py"}
 
 
@@ -27,12 +29,34 @@ def test_every_rule_has_a_history_or_a_test(rule: str) -> None:
         assert any(rule in scenario.rules.split() for scenario in SCENARIOS)
 
 
+PROPERTIES = [prop for props in invariants.PROPERTIES.values() for prop in props]
+
+
+@pytest.mark.parametrize("prop", PROPERTIES, ids=lambda prop: prop.name)
+def test_every_property_names_its_rules_and_stands_in_the_specification(
+    prop: invariants.Property,
+) -> None:
+    assert prop.rules.split()
+    assert set(prop.rules.split()) <= set(RULES)
+    rows = [line for line in SPEC.splitlines() if line.startswith("|")]
+    named = prop.name.replace("instance s", "instance's").removeprefix("an epoch never shrinks in ")
+    assert any(named in row and prop.rules in row for row in rows)
+
+
+def test_the_exploration_that_is_written_down_is_the_one_that_the_specification_speaks_of() -> None:
+    written = (ROOT / "spec" / "explored.md").read_text("utf-8")
+    assert "nothing was found, to the end" in written
+    command, states = re.findall(r"^    (python .*)$|^\| states \| (.*) \|$", written, re.M)
+    assert command[0] in SPEC
+    assert states[1] in SPEC
+
+
 def test_no_history_names_a_rule_that_is_not_there() -> None:
     assert {rule for s in SCENARIOS for rule in s.rules.split()} <= set(RULES)
 
 
 def test_the_histories_that_the_specification_quotes_are_there() -> None:
-    text = (ROOT / "spec" / "SPEC.md").read_text("utf-8").replace("\n", " ")
+    text = SPEC.replace("\n", " ")
     quoted = re.findall(r'\("([^"]+)"\)', re.sub(r" +", " ", text))
     assert quoted
     assert set(quoted) <= {scenario.name for scenario in SCENARIOS}

@@ -62,6 +62,41 @@ def with_wall(command: tuple[Any, ...], wall: int) -> list[Any]:
     return words
 
 
+NOTHING_CLOSED = 7
+"""How many sessions have been closed, where `store` has to say so: any number would do."""
+
+
+def store(client: Any, prefix: str, server: model.Server) -> None:
+    """Make Redis hold this of a prefix, and nothing else of it. Works on a pipeline, too.
+
+    What only Redis keeps is chosen as a real history would have it: a counter is as of the last
+    look at its slices, when the oldest heartbeat was that of their owners now. If some owner has no
+    session, it was closed since, for a look would have removed the slice.
+    """
+    root = f"distkit:{{{prefix}}}:"
+    if server.clock is not None:
+        head = f"{server.clock} {server.wall} {server.opened} {NOTHING_CLOSED}"
+        entries = {name: " ".join(map(str, entry)) for name, entry in server.sessions.items()}
+        client.hset(root + "instances", mapping={":": head, **entries})
+    for key, counter in server.counters.items():
+        if counter == model.Counter():
+            continue  # the script writes no counter of which there is nothing to say
+        owners = [server.sessions.get(name) for name in counter.slices]
+        beats = [owner.heartbeat for owner in owners if owner]
+        closed = NOTHING_CLOSED - (None in owners)
+        high, low = limbs(counter.total)
+        head = f"{counter.epoch} {high} {low} {min(beats, default=server.clock)} {closed}"
+        slices = {name: _slice(mine) for name, mine in counter.slices.items()}
+        client.hset(f"{root}counter:{key}", mapping={":": head, **slices})
+        client.sadd(root + "keys", key)
+
+
+def _slice(mine: model.Slice) -> str:
+    before = mine.before
+    record = (*limbs(before.total), before.epoch, before.own)
+    return " ".join(map(str, (mine.value, mine.epoch, mine.seq, *record)))
+
+
 class Stored:
     """What Redis holds of one prefix: as the oracle would hold it, and what only Redis has."""
 
@@ -71,16 +106,27 @@ class Stored:
         pipeline = client.pipeline(transaction=False)
         for name in names:
             (pipeline.smembers if name == root + "keys" else pipeline.hgetall)(name)
-        everything = dict(zip(names, pipeline.execute(), strict=True))
+        self._read(root, dict(zip(names, pipeline.execute(), strict=True)))
+
+    @classmethod
+    def of(cls, prefix: str, everything: dict[str, Any]) -> Stored:
+        """From what was read already, by the names of the Redis keys."""
+        stored = cls.__new__(cls)
+        stored._read(f"distkit:{{{prefix}}}:", everything)
+        return stored
+
+    def _read(self, root: str, everything: dict[str, Any]) -> None:
         self.keys = {text(key) for key in everything.pop(root + "keys", set())}
         hashes = {
             name.removeprefix(root): {text(k): text(v) for k, v in fields.items()}
             for name, fields in everything.items()
+            if fields
         }
         self._read_instances(hashes.pop("instances", {}))
         self.counters: dict[str, model.Counter] = {}
         self.totals: dict[str, int] = {}
         self.oldest: dict[str, int] = {}
+        self.closed_of: dict[str, int] = {}
         for name, fields in hashes.items():
             self._read_counter(name.removeprefix("counter:"), fields)
 
@@ -90,7 +136,7 @@ class Stored:
         self.sessions = {name: model.Session(*_numbers(field)) for name, field in fields.items()}
 
     def _read_counter(self, key: str, fields: dict[str, str]) -> None:
-        epoch, high, low, self.oldest[key], _ = _numbers(fields.pop(":"))
+        epoch, high, low, self.oldest[key], self.closed_of[key] = _numbers(fields.pop(":"))
         slices = {}
         for name, field in fields.items():
             count, made_in, seq, old_high, old_low, *view = _numbers(field)
