@@ -28,7 +28,7 @@ demo: $(READY)
 	@$(BIN)/python -m distkit.demo
 
 test: $(READY) node
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
@@ -40,7 +40,7 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 nightly: $(READY) node
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --timeout 7200
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist worksteal --timeout 7200
 
 # Where npm is not found, the tests that need it are skipped, and the run's summary says so.
 node: $(NODE_READY)

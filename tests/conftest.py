@@ -52,6 +52,14 @@ def real_server(request: pytest.FixtureRequest) -> RedisServer:
     return server
 
 
+@pytest.fixture
+def newest_server() -> RedisServer:
+    """The newest of the real servers, empty: for what one of them can show."""
+    server = server_for(REAL[-1])
+    server.client().flushall()
+    return server
+
+
 @pytest.fixture(params=[FAKE, *REAL], ids=_name)
 def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
     """A client of an empty Redis, fake and real."""

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 from distkit.transport import COUNTER, Script
 from oracle import model
 from oracle.strategies import (
+    KEYS,
     MOST_INSTANCES,
     counts,
     guards,
@@ -108,10 +109,11 @@ class CounterMachine(RuleBasedStateMachine):
     ) -> None:
         self.world.call(self._who(data), key, kind, count, self._met(fates), guard)
 
-    @rule(data=st.data(), key=keys, kind=st.sampled_from(model.GUARDED), off=st.integers(-1, 1))
-    def call_if_nearby(self, data: st.DataObject, key: str, kind: str, off: int) -> None:
-        """A condition on what is there, give or take 1: at its edge."""
-        who = self._who(data)
+    @rule(data=st.data(), kind=st.sampled_from(model.GUARDED), off=st.integers(-1, 1))
+    def call_if_nearby(self, data: st.DataObject, kind: str, off: int) -> None:
+        """A condition on what is there, give or take 1: at its edge. Somebody else counts, too."""
+        who, key = self._who(data), KEYS[0]
+        self.world.call(self._who(data), key, "inc", 3)
         total, _, own = self.world.server.counters.get(key, model.Counter()).view(who)
         there = own if kind == "set_on_instance" else total
         test = data.draw(st.sampled_from(model.TESTS))

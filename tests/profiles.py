@@ -6,7 +6,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-EXAMPLES = 150
+EXAMPLES = 100
 """Histories of each stateful test in the default profile; there are 16, on four servers."""
 
 HUNT = 300

@@ -14,7 +14,8 @@ from tests.mutants import MUTANTS, Mutant
 from tests.profiles import HUNT
 from tests.scale import a_crowd_dies
 from tests.scenarios import SCENARIOS, play
-from tests.world import fake_backend
+from tests.servers import RedisServer
+from tests.world import fake_backend, real_backend
 
 NEEDS_A_CROWD = "an unbounded list is unpacked"
 for_five = [mutant for mutant in MUTANTS if mutant.name != NEEDS_A_CROWD]
@@ -46,8 +47,8 @@ def test_a_crowd_finds_the_unbounded_list() -> None:
 
 
 @mutants
-def test_the_stateful_machine_finds_the_defect(mutant: Mutant) -> None:
-    backend = fake_backend()
+def test_the_stateful_machine_finds_the_defect(newest_server: RedisServer, mutant: Mutant) -> None:
+    backend = real_backend(newest_server)
     machine = machine_on(lambda: backend, mutant.script())
     hunt = settings(max_examples=HUNT, database=None, derandomize=True, phases=[Phase.generate])
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is that goes wrong
