@@ -81,9 +81,12 @@ class Line:
         outcomes, first = cast(list[Outcome], self._call.outcomes), 0
         failure: list[Outcome] = [self._call.failure] if self._call.failure else []
         for caller in group:
-            last = first + len(caller.steps)
-            caller.finish(outcomes[first:last] if caller.steps else failure)
-            first = last
+            size = len(caller.steps)
+            if size == 1:
+                caller.finish([outcomes[first]])
+            else:
+                caller.finish(outcomes[first : first + size] if size else failure)
+            first += size
         self._group_and_queue = [], self._group_and_queue[1]
 
     def heir(self, leader: Waiting) -> Waiting | None:
@@ -112,7 +115,8 @@ def _how_many(queue: Sequence[Waiting]) -> int:
     """How many of the queue's first fit into one request. Who leaves, leaves alone (R16)."""
     if len(queue) == 1 or queue[0].leaving:
         return 1
-    steps, keys, count = 0, set(), 0
+    steps, count = 0, 0
+    keys: set[str] = set()
     for caller in queue:
         steps += len(caller.steps)
         for step in caller.steps:

@@ -259,10 +259,14 @@ end
 -- = set_on_instance, ! set, ~ delete; before it, if it has a condition: l, g, e or n, and a number.
 local function run(steps, high, low, epoch, count)
   local at, size = 1, #steps
+  local alone = tonumber(steps) -- "+1" is a number as it stands: the usual step needs no parsing
   while at <= size do
-    local test, operand, op, digits, after = '', '', '+', steps, size + 1
-    if not tonumber(steps) then -- "+1" is a number as it stands: the usual step needs no parsing
-      test, operand, op, digits, after = match(steps, '^([lgen]?)(%-?%d*)([+=!~])(%-?%d+)()', at)
+    local test, operand, op, digits, after = '', nil, '+', alone, size + 1
+    if not alone then
+      op, digits, after = match(steps, '^([+=!~])(%-?%d+)()', at)
+      if not op then
+        test, operand, op, digits, after = match(steps, '^([lgen])(%-?%d+)([+=!])(%-?%d+)()', at)
+      end
     end
     local n, holds = tonumber(digits), test == ''
     if not holds and high == 0 then -- its reply is the total before, which must be in range
