@@ -1,8 +1,9 @@
 """The counter for asyncio programs: tasks, a transport and the session.
 
 The rules are the session's and the script's. Callers that wait while a request is in flight share
-the next one. A task of its own sends for them all, so that a caller that is cancelled takes
-nobody's reply with it: what is in flight is executed, once, and what is still in line is not.
+the next one. Who comes when nobody sends, sends himself; for those who come meanwhile a task does.
+Whoever is cancelled, another goes on: what is in flight is sent again, which executes it once; what
+is still in line is not sent.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class StrictInstanceAwareCounter(Base):
         self._transport = transport_for(client, clock_ms)
         self._client: Any = client
         super().__init__(prefix, dead_instance_threshold_ms, instance_id)
-        self._driver: asyncio.Task[None] | None = None
+        self._driver: asyncio.Future[Any] | None = None  # a caller, or a task for all of them
         self._pulse = Pulse(dead_instance_threshold_ms)
         self._heart: asyncio.Task[None] | None = None
         self._alive = False
@@ -154,37 +155,52 @@ class StrictInstanceAwareCounter(Base):
         changes: list[Any] = await self._all(todo)
         return changes
 
-    def _run(self, todo: Sequence[Step], leaving: bool = False) -> asyncio.Future[list[Outcome]]:
-        """Get in line, and see to it that there is a driver. No steps at all are a heartbeat.
-        To be awaited: an outcome for each."""
+    async def _run(self, todo: Sequence[Step], leaving: bool = False) -> list[Outcome]:
+        """Have the steps run; none at all is a heartbeat. Returns an outcome for each."""
         loop = asyncio.get_running_loop()
         caller = _Caller(loop=loop)
         caller.steps, caller.leaving = todo, leaving
         self._line.join(caller)
-        if self._driver is None or self._driver.done():
-            self._driver = loop.create_task(self._drive())
         if self._alive and self._heart is None:
             self._keep_beating()
-        return caller
+        driver = self._driver
+        if driver is not None and not driver.done() and driver.get_loop() is loop:
+            return await caller
+        # Nobody drives: this caller itself does, which saves it a turn of the event loop.
+        self._driver = caller
+        try:
+            while not caller.done():
+                await self._serve_a_group()
+        finally:
+            caller.cancel()  # if it was cancelled on the way, nobody waits for it any more
+            if self._line.heir(caller) is not None:
+                self._driver = loop.create_task(self._drive())
+        return caller.result()
 
     async def _drive(self) -> None:
         """Send for one group after the other until nobody waits."""
-        session = self._session
-        while (call := self._line.take()) is not None:
-            session.begin(call)
-            while not call.done:
-                request = session.speak()
-                try:
-                    session.hear(await self._transport.send(request))
-                    self._pulse.heard()
-                except Abandoned as end:
-                    session.give_up(end.__cause__)
-                except Exception as error:
-                    session.refuse(error)
-            self._line.hand_out()
+        while self._line.is_waiting:
+            await self._serve_a_group()
             # Let those who were served get in line again: else every other request would be theirs
             # who had just missed one, and carry next to nothing.
             await asyncio.sleep(0)
+
+    async def _serve_a_group(self) -> None:
+        """The group that was left unfinished, or the next one."""
+        session, call = self._session, self._line.take()
+        if call is None:  # they have all been cancelled
+            return
+        session.begin(call)
+        while not call.done:
+            request = session.speak()
+            try:
+                session.hear(await self._transport.send(request))
+                self._pulse.heard()
+            except Abandoned as end:
+                session.give_up(end.__cause__)
+            except Exception as error:
+                session.refuse(error)
+        self._line.hand_out()
 
 
 class _Caller(asyncio.Future[list[Outcome]]):

@@ -58,6 +58,12 @@ class Line:
     def join(self, caller: Waiting) -> None:
         self._group_and_queue[1].append(caller)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a group is under way, or somebody in the queue."""
+        group, queue = self._group_and_queue
+        return bool(group or queue)
+
     def take(self) -> Call | None:
         """The call of the group that is under way, or of the next one; None if nobody waits."""
         group, queue = self._group_and_queue
