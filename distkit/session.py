@@ -70,29 +70,32 @@ class Call:
         self.done = False
         self.doubtful = False
         self.losses = 0
-        self._gather(enumerate(steps))
+        self.steps = steps
+        self._gather(range(len(steps)))
 
-    def _gather(self, todo: Iterable[tuple[int, Step]]) -> None:
-        by_key: dict[str, list[tuple[int, Step]]] = {}
-        for item in todo:
-            key = item[1].key
+    def _gather(self, places: Iterable[int]) -> None:
+        """The places of the steps that are to be asked for, by key in order of first use."""
+        by_key: dict[str, list[int]] = {}
+        steps = self.steps
+        for place in places:
+            key = steps[place].key
             if key in by_key:
-                by_key[key].append(item)
+                by_key[key].append(place)
             else:
-                by_key[key] = [item]
+                by_key[key] = [place]
         self.by_key = by_key
 
     def doubt(self) -> None:
         """R12: a copy may have run, and its session is gone. Only slice-local steps may run again:
         the slice is put back to what it was before; an epoch cannot be."""
         self.doubtful = True
-        todo = sorted(item for steps in self.by_key.values() for item in steps)
-        for place, step in todo:
-            if step.op in GLOBAL:
+        todo = sorted(place for places in self.by_key.values() for place in places)
+        for place in todo:
+            if self.steps[place].op in GLOBAL:
                 self.outcomes[place] = OutcomeUnknownError(
                     "the session was lost before the reply: it may have been executed, once"
                 )
-        self._gather(item for item in todo if item[1].op not in GLOBAL)
+        self._gather(place for place in todo if self.steps[place].op not in GLOBAL)
 
     def end(self, reason: str, cause: BaseException | None) -> None:
         """No reply is to be had: what has no outcome yet is unknown, or was not executed."""
@@ -263,8 +266,9 @@ class Session:
         memory, fence = self.memory, self._fence
         keys: list[bytes] = []
         parts: list[str | int] = []
-        for key, steps in call.by_key.items():
-            spelt = "".join([spell(step) for _, step in steps])
+        steps = call.steps
+        for key, places in call.by_key.items():
+            spelt = "".join([spell(steps[place]) for place in places])
             epoch, count, seq = memory.get(key) or (0, 0, fence)
             parts += (epoch, count, seq if seq > fence else fence, spelt)
             keys.append(self.space.counter(key))
@@ -321,18 +325,18 @@ class Session:
     def _learn(self, request: Request, reply: Reply) -> None:
         """Work out each step's result from the state before; remember the state after."""
         outcomes, memory, seq = request.call.outcomes, self.memory, request.seq
-        at = 1
-        for key, steps in request.call.by_key.items():
+        steps, at = request.call.steps, 1
+        for key, places in request.call.by_key.items():
             high, low, epoch, count = reply[at : at + 4]
             at += 4
             if high is None or low is None or epoch is None or count is None:
-                self._refuse(outcomes, key, steps)
+                self._refuse(outcomes, key, places)
                 continue
             state: State = high * SPAN + low, epoch, count
-            for place, step in steps:
-                done = transition(state, step)
+            for place in places:
+                done = transition(state, steps[place])
                 if done is None:
-                    outcomes[place] = _overflow(step)
+                    outcomes[place] = _overflow(steps[place])
                 else:
                     state, outcomes[place] = done
             _, epoch, own = state
@@ -342,11 +346,9 @@ class Session:
             done_with = request.call.by_key.keys()
             self._restoring = [key for key in self._restoring if key not in done_with]
 
-    def _refuse(
-        self, outcomes: list[Outcome | None], key: str, steps: Iterable[tuple[int, Step]]
-    ) -> None:
+    def _refuse(self, outcomes: list[Outcome | None], key: str, places: Iterable[int]) -> None:
         name = self.space.counter(key).decode()
-        for place, _ in steps:
+        for place in places:
             outcomes[place] = InvalidKeyError(
                 f"{key!r} cannot be a counter: the Redis key {name!r} holds something else"
             )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from distkit.keys import LIMIT, checked_count, checked_key
@@ -149,6 +150,14 @@ def gt(operand: int) -> Comparator:
 
 
 def inc(key: object, count: object = 1) -> Step:
+    if type(key) is str and type(count) is int:
+        return _inc(key, count)
+    return Step(checked_key(key), INC, checked_count(count))
+
+
+@lru_cache(maxsize=4096)
+def _inc(key: str, count: int) -> Step:
+    """Programs make few such steps, often. (The types are exact: 1 and True are one key.)"""
     return Step(checked_key(key), INC, checked_count(count))
 
 

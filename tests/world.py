@@ -683,11 +683,7 @@ def _written_down(session: Any) -> list[list[ProductionStep]]:
 
     def beginning(call: Call) -> None:
         if call is not session.call:
-            placed = sorted(
-                ((place, step) for steps in call.by_key.values() for place, step in steps),
-                key=lambda item: item[0],
-            )
-            groups.append([step for _, step in placed])
+            groups.append(list(call.steps))
         begin(session, call)
 
     session.begin = beginning

@@ -269,6 +269,7 @@ local function run(steps, high, low, epoch, count)
       end
     end
     local n, holds = tonumber(digits), test == ''
+    local sum_low, sum_count = low + n, count + n
     if not holds and high == 0 then -- its reply is the total before, which must be in range
       local subject, than = op == '=' and count or low, tonumber(operand)
       holds = test == 'l' and subject < than or test == 'g' and subject > than
@@ -276,9 +277,11 @@ local function run(steps, high, low, epoch, count)
     end
     local new_high, new_low, new_epoch, new_count = high, low, epoch, count
     if not holds then -- nothing changes
+    elseif op == '+' and high == 0 and sum_low <= MAX and sum_low >= -MAX then
+      new_low, new_count = sum_low, sum_count -- the usual case of what follows
     elseif op == '+' then
       new_high, new_low = add(high, low, n)
-      new_count = count + n
+      new_count = sum_count
     elseif op == '=' then
       new_high, new_low = add(high, low, -count)
       new_high, new_low = add(new_high, new_low, n)
