@@ -6,8 +6,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-EXAMPLES = 100
-"""Histories of each stateful test in the default profile; there are 16, on four servers."""
+EXAMPLES = 80
+"""Histories of each stateful test in the default profile; there are 12, on four servers."""
 
 HUNT = 300
 """Histories within which the state machine alone must find a planted defect, on one server."""
