@@ -21,6 +21,7 @@ from redis.exceptions import RedisClusterException, ResponseError
 from distkit import steps
 from distkit.errors import NotExecutedError, OutcomeUnknownError
 from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
+from distkit.life import Pulse
 from distkit.line import Line, bounded
 from distkit.session import Outcome, Session
 from distkit.steps import Comparator, Step
@@ -64,6 +65,8 @@ class Operations(ABC, Generic[StateT, ChangeT, StatesT, ChangesT, NothingT]):
         seq = 0 if instance_id is None else secrets.randbits(40)
         self._session = Session(self._space, checked_name(name, "instance_id"), threshold, seq)
         self._line = Line()
+        self._pulse = Pulse(threshold)
+        self._alive = False  # inside its `with`
         _living.add(self)
 
     def _be_born_again(self) -> None:
@@ -250,7 +253,8 @@ class Operations(ABC, Generic[StateT, ChangeT, StatesT, ChangesT, NothingT]):
 
     def _clearing_of_this_instance(self) -> list[Step]:
         """A step for every key of which this instance may have a slice."""
-        # All of them: one that is remembered as 0 may hold what an unanswered call did.
+        # All of them: one that is remembered as 0 may hold what an unanswered call did. A copy, for
+        # another thread may count meanwhile.
         return [steps.set_on_instance(key, 0) for key in sorted(self._session.memory.copy())]
 
 

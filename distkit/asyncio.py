@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import redis.asyncio
 
 from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
-from distkit.life import Pulse, Report
+from distkit.life import Report
 from distkit.session import Outcome
 from distkit.steps import Change, CounterState, Step
 from distkit.steps import set as set_step
@@ -69,9 +69,7 @@ class StrictInstanceAwareCounter(Base):
         self._client: Any = client
         super().__init__(prefix, dead_instance_threshold_ms, instance_id)
         self._driver: asyncio.Future[Any] | None = None  # a caller, or a task for all of them
-        self._pulse = Pulse(dead_instance_threshold_ms)
         self._heart: asyncio.Task[None] | None = None
-        self._alive = False
 
     def _be_born_again(self) -> None:
         super()._be_born_again()
@@ -226,12 +224,11 @@ async def _beat(
         if counter is None:
             return
         pulse = counter._pulse
-        if pulse.due_in_s() <= 0:
+        if pulse.is_due():
             try:
                 await counter.heartbeat()
                 report.succeeded()
             except Exception as error:
                 report.failed(error)
-        wait_s = pulse.due_in_s()
-        wait_s = wait_s if wait_s > 0 else pulse.interval_s
+        wait_s = pulse.wait_s()
         del counter, pulse

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import redis
 
 from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
-from distkit.life import Pulse, Report
+from distkit.life import Report
 from distkit.session import Outcome
 from distkit.steps import Change, CounterState, Step
 from distkit.steps import set as set_step
@@ -71,9 +71,7 @@ class StrictInstanceAwareCounter(Base):
         super().__init__(prefix, dead_instance_threshold_ms, instance_id)
         self._mutex = threading.Lock()  # for the line, and for who leads it
         self._leader: _Thread | None = None
-        self._pulse = Pulse(dead_instance_threshold_ms)
         self._heart: _Heart | None = None
-        self._alive = False
 
     def _be_born_again(self) -> None:
         super()._be_born_again()
@@ -278,11 +276,10 @@ class _Heart(threading.Thread):
 
     def _beat(self, counter: StrictInstanceAwareCounter) -> None:
         pulse = counter._pulse
-        if pulse.due_in_s() <= 0:
+        if pulse.is_due():
             try:
                 counter.heartbeat()
                 self._report.succeeded()
             except Exception as error:
                 self._report.failed(error)
-        wait_s = pulse.due_in_s()
-        self._wait_s = wait_s if wait_s > 0 else pulse.interval_s
+        self._wait_s = pulse.wait_s()

@@ -27,8 +27,16 @@ class Pulse:
         """A request has been answered."""
         self._last = time.monotonic()
 
-    def due_in_s(self) -> float:
-        """How long there is nothing to be done; 0 or less: now."""
+    def is_due(self) -> bool:
+        """Whether it has been silent for so long that a heartbeat is to be sent."""
+        return self._left_s() <= 0
+
+    def wait_s(self) -> float:
+        """How long to wait until the next look; after a heartbeat that failed, a whole interval."""
+        left_s = self._left_s()
+        return left_s if left_s > 0 else self.interval_s
+
+    def _left_s(self) -> float:
         return self._last + self.interval_s - time.monotonic()
 
 
