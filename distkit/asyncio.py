@@ -107,7 +107,8 @@ class StrictInstanceAwareCounter(Base):
             if self._session.has_opened:
                 await self.clear_on_instance()
         finally:
-            await self._run((), leaving=True)
+            for failure in await self._run((), leaving=True):
+                Report(self.instance_id).could_not_leave(failure)
 
     def _keep_beating(self) -> None:
         beating = _beat(weakref.ref(self), Report(self.instance_id), self._pulse.interval_s)

@@ -110,7 +110,8 @@ class StrictInstanceAwareCounter(Base):
             if self._session.has_opened:
                 self.clear_on_instance()
         finally:
-            self._serve(_Thread((), leaving=True))
+            for failure in self._serve(_Thread((), leaving=True)):
+                Report(self.instance_id).could_not_leave(failure)
 
     def _keep_beating(self) -> None:
         self._heart = _Heart(self)

@@ -57,7 +57,7 @@ class Report:
             self._failing = False
             logger.info("the heartbeat of instance %s works again", self._instance_id)
 
-    def could_not_leave(self, error: Exception) -> None:
+    def could_not_leave(self, error: object) -> None:
         logger.warning(
             "instance %s could not say that it leaves; it will be presumed dead: %s",
             self._instance_id,

@@ -23,7 +23,8 @@ from redis.retry import Retry
 
 import distkit.asyncio
 from distkit import StrictInstanceAwareCounter
-from distkit.session import Reply, Request
+from distkit.session import Purpose, Reply, Request
+from distkit.transport import Abandoned
 from tests.servers import RedisServer, free_port
 
 THRESHOLD = 600
@@ -107,6 +108,25 @@ def test_to_leave_a_server_that_is_gone_is_said_in_the_log(
         counter._session._number = 7  # as if there had been a server
     assert "could not say that it leaves" in caplog.text
     assert not counter._session.has_opened
+
+
+def test_a_leave_that_gets_no_reply_is_said_in_the_log(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its slices are gone already; its session ends with the threshold."""
+    with StrictInstanceAwareCounter(client, "p") as counter:
+        counter.inc("k")
+        real = counter._transport
+
+        class Cut:
+            def send(self, request: Request) -> Reply:
+                if request.purpose is Purpose.LEAVE:
+                    raise Abandoned from OSError("no route to host")
+                return real.send(request)
+
+        counter._transport = Cut()
+    assert "could not say that it leaves" in caplog.text
+    assert StrictInstanceAwareCounter(client, "p").get("k") == (0, 0)
 
 
 # --- The heartbeat (R4) --------------------------------------------------------------------------

@@ -30,23 +30,15 @@ def replay(trace: Path, command: tuple[str, ...], threshold_ms: int | None, time
     With CMD, on that port, whose answers are compared with the oracle's. Without, the answers that
     stand in the trace are.
     """
-    out, err = report.consoles()
+    out, _ = report.consoles()
     try:
         histories = read_trace(trace)
     except (Malformed, UnicodeDecodeError) as error:
         raise report.Misused(str(error)) from None
     if not command:
         raise SystemExit(_check_all(out, histories))
-    try:
-        port = Port(command, timeout)
-    except Broke as error:
-        report.say_broken(out, error)
-        raise SystemExit(report.BROKE) from None
-    try:
-        report.introduce(err, port.capabilities)
+    with report.started(command, timeout) as port:
         raise SystemExit(play_all(out, histories, port, threshold_ms))
-    finally:
-        port.end()
 
 
 def _check_all(out: Console, histories: Sequence[History]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from oracle.lines import EMPTY, GIVE_UP, LOSE_REPLY, Capabilities, Line, same
 from oracle.play import Differs, Step
-from oracle.port import Broke
+from oracle.port import Broke, Port
 
 RIGHT, DIFFERS, BROKE, USAGE = 0, 1, 2, 64
 """USAGE is sysexits.h's EX_USAGE: click's own 2 is taken."""
@@ -44,6 +45,22 @@ class Checking(click.Command):
 def consoles() -> tuple[Console, Console]:
     """stdout for what was found, stderr for how it goes."""
     return Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def started(command: Sequence[str], timeout: float) -> Iterator[Port]:
+    """The port, introduced, and ended at the end. One that cannot be started ends the command."""
+    out, err = consoles()
+    try:
+        port = Port(command, timeout)
+    except Broke as error:
+        say_broken(out, error)
+        raise SystemExit(BROKE) from None
+    try:
+        introduce(err, port.capabilities)
+        yield port
+    finally:
+        port.end()
 
 
 def introduce(console: Console, port: Capabilities) -> None:

@@ -16,7 +16,7 @@ from oracle.commands.replay import play_all
 from oracle.judge import judge
 from oracle.lines import OPERATIONS, History, Malformed, encode, read_trace, write_trace
 from oracle.play import Differs
-from oracle.port import Broke, Port
+from oracle.port import Port
 from oracle.verify import Found, Outcome, Plan, search
 
 TRACES = Path(".oracle")
@@ -63,19 +63,11 @@ def verify(
     out, err = report.consoles()
     saved = _find(replay, traces) if replay is not None else None
     plan = Plan(examples, steps, _seed(seed), threshold_ms or 0, small_counts)
-    try:
-        port = Port(command, timeout)
-    except Broke as error:
-        report.say_broken(out, error)
-        raise SystemExit(report.BROKE) from None
-    try:
-        report.introduce(err, port.capabilities)
+    with report.started(command, timeout) as port:
         if saved is not None:
             raise SystemExit(play_all(out, saved, port, threshold_ms))
         port.capabilities = port.capabilities.except_for(without)
         outcome = _search(err, port, plan)
-    finally:
-        port.end()
     _conclude(out, outcome, plan, traces)
 
 
