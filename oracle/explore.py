@@ -11,10 +11,14 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from oracle.invariants import Violation
-from oracle.space import SLOT_BITS, Space
+from oracle.space import Space, Worlds
+from oracle.tables import Array
 from oracle.world import (
     RIGHT,
     Bounds,
@@ -27,8 +31,10 @@ from oracle.world import (
     start,
 )
 
-OFTEN = 2**13
-"""After how many worlds the budget is looked at."""
+AT_ONCE = 2**16
+"""How many worlds are visited together."""
+
+T = TypeVar("T")
 
 
 class Found(NamedTuple):
@@ -67,6 +73,14 @@ class Over(Exception):
     """It is time to stop: the budget has ended. `progress` may raise it too."""
 
 
+class Wrong(Exception):
+    """This world, or what can come next, violates a property."""
+
+    def __init__(self, world: Worlds) -> None:
+        super().__init__()
+        self.world = world
+
+
 class Search:
     """One breadth-first search. `levels` holds the worlds first reached at each depth."""
 
@@ -82,9 +96,13 @@ class Search:
         self.bounds, self.protocol = bounds, protocol
         self.budget, self.progress = budget, progress
         self.space = Space(bounds, protocol, symmetry=symmetry)
-        first = self.space.number(start(bounds))
-        self.seen = {first}
-        self.levels = [[first]]
+        first = self.space.parts(start(bounds))
+        self.layout = self.space.layout().roomy()
+        self.levels = [self.layout.pack(first)]
+        self.reached: list[Array] = []
+        """What comes next of the last level, of as much of it as was visited."""
+        self.seen = self.levels[0]
+        """All of the levels, in order."""
         self.transitions = 0
         self.worlds = 0
 
@@ -94,79 +112,94 @@ class Search:
         collecting = gc.isenabled()
         gc.disable()  # all that is made here is kept, and nothing is circular
         try:
-            while self.levels[-1]:
+            while len(self.levels[-1]):
                 self._visit_level()
         except Over:
             over = True
-        except Violation:
-            story, violation = self._tell()
+        except Wrong as wrong:
+            story, violation = self._tell(wrong.world)
         finally:
             if collecting:
                 gc.enable()
         return Found(
-            len(self.seen),
+            len(self.seen) + sum(map(len, self.reached)),
             self.worlds,
             self.transitions,
-            len([level for level in self.levels if level]) - 1,
+            len(self.levels) - (2 if not len(self.levels[-1]) else 1),
             time.perf_counter() - self.began,
             not violation and not over,
             violation,
             story,
         )
 
-    def _visit_level(self) -> None:
-        space, seen, following = self.space, self.seen, list[int]()
-        successors, canonical, busy = space.successors, space.canonical, space.busy
-        slot_mask, all_slots, swapped = space.slot_mask, space.all_slots, space.swapped
-        pair, everybody = space.symmetry and space.places == 2, len(space.renaming)
-        level = self.levels[-1]
-        self.levels.append(following)
-        for count, number in enumerate(level):
-            if not count % OFTEN:
-                self._report(len(following))
-            self.at = number
-            if number & slot_mask not in busy and space.rests(number):
-                space.inspect_rest(number)
-            found = successors(number)
-            self.transitions += len(found)
-            for after in found:
-                if pair:  # as `canonical` does, for the commonest case
-                    one, other = after >> SLOT_BITS & slot_mask, after & slot_mask
-                    if one > other:
-                        state = swapped.get(after >> all_slots)
-                        if state is None:
-                            after = canonical(after)
-                        else:
-                            after = state << all_slots | other << SLOT_BITS | one
-                    elif one == other:
-                        after = canonical(after)
-                else:
-                    after = canonical(after)
-                if after not in seen:
-                    seen.add(after)
-                    following.append(after)
-            if not pair or (number >> SLOT_BITS & slot_mask) == number & slot_mask:
-                self.worlds += space.twins(number) if space.symmetry else 1
-            else:
-                self.worlds += everybody
+    def visited(self) -> Iterator[World]:
+        """All that was reached."""
+        worlds = self.layout.unpack(self.seen)
+        return (self.space.world(worlds, place) for place in range(len(self.seen)))
 
-    def _report(self, frontier: int) -> None:
+    def _visit_level(self) -> None:
+        """A violation in a state is looked for first: its history is shorter."""
+        for first in range(0, len(self.levels[-1]), AT_ONCE):
+            self._inspect(self.levels[-1][first : first + AT_ONCE])
+        for first in range(0, len(self.levels[-1]), AT_ONCE):
+            self._report()
+            self._visit(self.levels[-1][first : first + AT_ONCE])
+        following = np.unique(np.concatenate(self.reached))
+        self.reached = []
+        self.levels.append(following)
+        self.seen = np.concatenate([self.seen, following])
+        self.seen.sort(kind="stable")  # which merges what is sorted already
+
+    def _inspect(self, numbers: Array) -> None:
+        worlds = self.layout.unpack(numbers)
+        self._try(self.space.inspect_rest, worlds)
+        self.worlds += self.space.twins(worlds)
+
+    def _visit(self, numbers: Array) -> None:
+        origins, after = self._try(self.space.successors, self.layout.unpack(numbers))
+        self.transitions += len(origins)
+        reached = np.unique(self._pack(after))
+        self.reached.append(reached[~_among(reached, self.seen)])
+
+    def _try(self, what: Callable[[Worlds], T], worlds: Worlds) -> T:
+        """Do something with all of them. Raises Wrong: with one that violates a property."""
+        try:
+            return what(worlds)
+        except Violation:
+            places = np.arange(len(worlds.servers))
+            while len(places) > 1:
+                some = places[: len(places) // 2]
+                places = some if _violates(what, worlds.at(some)) else places[len(some) :]
+            raise Wrong(worlds.at(places)) from None
+
+    def _pack(self, worlds: Worlds) -> Array:
+        """The worlds' numbers. All that is kept is laid out anew if there are too many parts."""
+        needed = self.space.layout()
+        if not self.layout.covers(needed):
+            old, self.layout = self.layout, needed.roomy()
+            self.seen = self.layout.pack(old.unpack(self.seen))
+            self.levels = [self.layout.pack(old.unpack(level)) for level in self.levels]
+            self.reached = [self.layout.pack(old.unpack(some)) for some in self.reached]
+        return self.layout.pack(worlds)
+
+    def _report(self) -> None:
         seconds = time.perf_counter() - self.began
-        self.progress(Progress(len(self.seen), frontier, len(self.levels) - 2, seconds))
-        if len(self.seen) > self.budget.states or seconds > self.budget.seconds:
+        frontier = sum(map(len, self.reached))
+        states = len(self.seen) + frontier
+        self.progress(Progress(states, frontier, len(self.levels) - 1, seconds))
+        if states > self.budget.states or seconds > self.budget.seconds:
             raise Over
 
     # --- The way to a violation ------------------------------------------------------------------
 
-    def _tell(self) -> tuple[tuple[Event, ...], str]:
-        """The events from the start to the violation at `self.at`, and what it says.
+    def _tell(self, wrong: Worlds) -> tuple[tuple[Event, ...], str]:
+        """The events from the start to the violation at this world, and what it says.
 
         The way is walked a second time by worlds that no reduction has touched: that they come to
         the same is what the reductions promise.
         """
-        way = self._way_to(self.at, len(self.levels) - 2)
         world, story = start(self.bounds), []
-        for number in way:
+        for number in self._way_to(wrong):
             event, world = self._step_to(world, number)
             story.append(event)
         try:
@@ -180,23 +213,45 @@ class Search:
                 return (*story, event), str(violation)
         raise AssertionError("a reduction has made up a violation")
 
-    def _way_to(self, number: int, depth: int) -> list[int]:
-        way: list[int] = []
-        for level in reversed(self.levels[:depth]):
-            way.append(number)
-            number = next(before for before in level if number in self._after(before))
+    def _way_to(self, world: Worlds) -> list[Worlds]:
+        way: list[Worlds] = []
+        for depth in range(len(self.levels) - 2, -1, -1):
+            way.append(world)
+            world = self._before(world, depth)
         return way[::-1]
 
-    def _after(self, number: int) -> Iterator[int]:
-        found = self.space.successors(number)
-        return map(self.space.canonical, found)
+    def _before(self, world: Worlds, depth: int) -> Worlds:
+        """A world of this depth that this one can come after."""
+        for first in range(0, len(self.levels[depth]), AT_ONCE):
+            worlds = self.layout.unpack(self.levels[depth][first : first + AT_ONCE])
+            origins, after = self.space.successors(worlds)
+            numbers = self._pack(after)
+            found = origins[numbers == self._pack(world)]
+            if len(found):
+                return worlds.at(found[:1])
+        raise AssertionError("a world that was reached from nowhere")
 
-    def _step_to(self, world: World, number: int) -> tuple[Event, World]:
+    def _step_to(self, world: World, number: Worlds) -> tuple[Event, World]:
         for event in events(world):
             after = perform(world, event, self.protocol)
-            if self.space.number(after) == number:
+            if self._pack(self.space.parts(after)) == self._pack(number):
                 return event, after
         raise AssertionError("a reduction has made up a state")
+
+
+def _violates(what: Callable[[Worlds], object], worlds: Worlds) -> bool:
+    try:
+        what(worlds)
+    except Violation:
+        return True
+    return False
+
+
+def _among(numbers: Array, many: Array) -> NDArray[np.bool_]:
+    """Which of the numbers are among the many; both are in order."""
+    places = np.searchsorted(many, numbers)
+    found: NDArray[np.bool_] = many[np.minimum(places, len(many) - 1)] == numbers
+    return found
 
 
 def explore(

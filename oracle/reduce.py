@@ -9,10 +9,11 @@ both would find, at the same depth.) Why that is so stands with each. That it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 from typing import NamedTuple
 
-from oracle.model import Counter, Map, Request, Server, Session, View
+from oracle.model import Counter, Map, Owner, Request, Server, Session, Slice, View
 from oracle.world import NAMES, Context, Slot, World
 
 REDUCTIONS = ("time", "records", "requests", "names")
@@ -39,15 +40,90 @@ def relative_time(server: Server, wall: int, threshold: int) -> Server:
     return server._replace(clock=0, wall=server.wall - wall, sessions=Map(sessions))
 
 
-def time_stands_still(server: Server, threshold: int) -> Server:
-    """At rest, when no time passes any more, an instance is dead or it is not; since when does not
-    matter. (For a server in relative time.)"""
-    lag = max(0, -server.wall)
+# --- At rest -------------------------------------------------------------------------------------
+
+
+class Column(NamedTuple):
+    """What matters of one instance when nobody calls and no copy arrives any more: whether it is
+    dead, its session (None or a number) and the last request of that, its slices (in the order of
+    the counters), what it knows itself, and on which counters it gave up."""
+
+    dead: bool
+    session: int | None
+    seq: int
+    slices: tuple[tuple[str, Slice], ...]
+    owner: Owner | None
+    unsure: frozenset[str]
+
+
+def column(server: Server, name: str, slot: Slot, threshold: int) -> Column:
+    """One instance at rest. (For a server in relative time.)
+
+    No time passes any more: an instance is dead or it is not, since when does not matter. The
+    numbers of an instance's requests are compared with one another alone, and the next one is
+    greater than all: their ranks will do. Sessions' numbers are compared for equality, and only
+    with what their own instance believes; the next one is new. Of an instance that is no more,
+    nobody asks for numbers."""
+    session = server.sessions.get(name)
+    dead = session is None or max(0, -server.wall) - session.heartbeat >= threshold
+    slices = [(k, c.slices[name]) for k, c in server.counters.items() if name in c.slices]
+    slices.sort()
+    owner = slot.owner
+    if owner is None:
+        kept = tuple((key, Slice(s.value, s.epoch, 0, View())) for key, s in slices)
+        return Column(dead, None if session is None else SESSION, 0, kept, None, frozenset())
+    seqs = {0, owner.seq, owner.acked, owner.fence, session.seq if session else 0}
+    seqs.update(s.seq for _, s in slices)
+    seqs.update(memory.seq for memory in owner.memory.values())
+    rank = {seq: place for place, seq in enumerate(sorted(seqs))}
+    number = None
+    if session is not None:
+        number = SESSION if session.number == owner.session else NOT_THE_SESSION
+    return Column(
+        dead,
+        number,
+        rank[session.seq] if session else 0,
+        tuple((key, s._replace(seq=rank[s.seq], before=View())) for key, s in slices),
+        owner._replace(
+            session=SESSION if owner.session else 0,
+            seq=rank[owner.seq],
+            acked=rank[owner.acked],
+            fence=rank[owner.fence],
+            memory=Map({k: m._replace(seq=rank[m.seq]) for k, m in sorted(owner.memory.items())}),
+        ),
+        slot.unsure,
+    )
+
+
+SESSION, NOT_THE_SESSION = 1, 2
+"""The numbers of sessions at rest; the next one will be greater."""
+
+
+def epochs(server: Server) -> tuple[tuple[str, int], ...]:
+    """What matters of a server at rest that is nobody's own."""
+    return tuple(sorted((key, counter.epoch) for key, counter in server.counters.items()))
+
+
+def at_rest(
+    epochs: tuple[tuple[str, int], ...], columns: Sequence[Column], threshold: int
+) -> tuple[Server, tuple[Slot, ...]]:
+    """A server and slots that these are what matters of."""
     sessions = {
-        name: s._replace(heartbeat=-threshold if lag - s.heartbeat >= threshold else 0)
-        for name, s in server.sessions.items()
+        name: Session(-threshold if one.dead else 0, one.session, one.seq)
+        for name, one in zip(NAMES, columns, strict=False)
+        if one.session is not None
     }
-    return server._replace(wall=0, sessions=Map(sessions))
+    slices = {
+        (key, name): mine
+        for name, one in zip(NAMES, columns, strict=False)
+        for key, mine in one.slices
+    }
+    counters = {
+        key: Counter(epoch, Map({name: s for (k, name), s in slices.items() if k == key}))
+        for key, epoch in epochs
+    }
+    server = Server(0, 0, NOT_THE_SESSION, Map(sessions), Map(counters))
+    return server, tuple(Slot(owner=one.owner, unsure=one.unsure) for one in columns)
 
 
 # --- Completion records --------------------------------------------------------------------------
@@ -93,7 +169,32 @@ def future(context: Context) -> Future:
     return Future(lossless, not left.ticks)
 
 
-def spent_requests(server: Server, slot: Slot, name: str, ahead: Future, threshold: int) -> Slot:
+class Fate(NamedTuple):
+    """What of a server decides which requests of one instance can still do anything: its session's
+    number (0: it has none) and last seq, and whether its entry will last for ever."""
+
+    session: int
+    seq: int
+    lasting: bool
+
+
+LOSABLE = Fate(0, 0, False)
+"""Where Redis may lose writes, any request may still do something."""
+
+
+def fate(server: Server, name: str, ahead: Future, threshold: int) -> Fate:
+    """(For a server in relative time.)"""
+    if not ahead.lossless:
+        return LOSABLE
+    session = server.sessions.get(name)
+    lag = max(0, -server.wall)  # the server has not read it yet, but may at any time
+    lasting = ahead.still and all(
+        lag - session.heartbeat < threshold for session in server.sessions.values()
+    )
+    return Fate(session.number, session.seq, lasting) if session else Fate(0, -1, lasting)
+
+
+def spent_requests(slot: Slot, fate: Fate) -> Slot:
     """A copy that can do nothing any more, now or later, need not be kept in the network.
 
     While Redis loses nothing, a session's number is handed out once and its last seq only grows. So
@@ -103,23 +204,17 @@ def spent_requests(server: Server, slot: Slot, name: str, ahead: Future, thresho
     instance's entry cannot vanish: time stands still, and nobody is dead.
 
     What such a copy still does is to make the server read the clock. "A stranger calls" does too.
-    (For a server in relative time.)
     """
-    if not ahead.lossless or not slot.network:
+    if fate == LOSABLE or not slot.network:
         return slot
     sent = slot.owner.sent if slot.owner is not None else None
-    session = server.sessions.get(name)
-    lag = max(0, -server.wall)  # the server has not read it yet, but may at any time
-    lasting = ahead.still and all(
-        lag - session.heartbeat < threshold for session in server.sessions.values()
-    )
     kept = []
     for message in slot.network:
-        newer = session is None or session.seq <= message.seq
+        newer = fate.seq <= message.seq
         if isinstance(message, Request):
-            can_act = newer and session is not None and session.number == message.session
+            can_act = newer and fate.session == message.session
         else:
-            can_act = newer or not lasting
+            can_act = newer or not fate.lasting
         if can_act or message == sent:
             kept.append(message)
     return slot if len(kept) == len(slot.network) else slot._replace(network=frozenset(kept))
@@ -170,7 +265,7 @@ def reduced(world: World, reductions: tuple[str, ...] = REDUCTIONS) -> frozenset
             saved = tuple(without_record(copy, name, seq) for copy in context.saved)
             context = context._replace(saved=saved)
         if "requests" in reductions:
-            slot = spent_requests(server, slots[place], name, future(context), threshold)
+            slot = spent_requests(slots[place], fate(server, name, future(context), threshold))
             slots = (*slots[:place], slot, *slots[place + 1 :])
     if "names" not in reductions:
         return frozenset({World(wall, server, context, slots)})

@@ -34,7 +34,7 @@ class Transition(NamedTuple):
 
 def transitions(space: Space) -> Iterator[Transition]:
     """All that the server was asked in an exploration, each once."""
-    for server, message, place in space.asked:
+    for server, message, place in space.asked.arguments():
         request = space.messages.things[message]._replace(instance=NAMES[place])
         yield Transition(_at(NOW, space.servers.things[server]), request)
 

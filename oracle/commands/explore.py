@@ -21,8 +21,8 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from oracle.broken import BROKEN
 from oracle.explore import Budget, Found, Progress, explore
 from oracle.parts import explore_in_parts, parts_of
-from oracle.space import TooLarge
 from oracle.story import Trace, tell, write_trace
+from oracle.tables import TooLarge
 from oracle.world import KEYS, NAMES, OPERATIONS, RIGHT, Bounds, Protocol
 
 FOUND, BUDGET_ENDED = 1, 3
