@@ -16,6 +16,8 @@ from oracle.model import (
     Counter,
     Done,
     Late,
+    Leave,
+    Left,
     Map,
     Memory,
     Message,
@@ -264,6 +266,31 @@ def _lost_sessions_stay_lost(server: Server, request: Message, wall: int) -> tup
     return model.serve(server, request, wall)
 
 
+def _conditions_hold(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """R15: no condition is looked at."""
+    if isinstance(request, Request):
+        request = _with_parts(
+            request, lambda p: p._replace(steps=tuple(s._replace(guard=None) for s in p.steps))
+        )
+    return model.serve(server, request, wall)
+
+
+def _the_left_stay(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """R16: who leaves is told so, and its session stays."""
+    after, reply = model.serve(server, request, wall)
+    if isinstance(reply, Left):
+        after = _with_session(after, request.instance, server.sessions[request.instance])
+    return after, reply
+
+
+def _any_leave_closes(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """A late copy of a leave closes the next session."""
+    mine = server.sessions.get(request.instance)
+    if isinstance(request, Leave) and mine is not None:
+        request = request._replace(session=mine.number, seq=mine.seq)
+    return model.serve(server, request, wall)
+
+
 INC_SET = ("inc", "set")
 INC_GET = ("inc", "get")
 TWO = Bounds(operations=2, kinds=INC_SET)
@@ -326,5 +353,20 @@ BROKEN = {
     ),
     "a lost session stays lost": Broken(
         Protocol(_lost_sessions_stay_lost), TWO._replace(losses=1), "the next call works"
+    ),
+    "conditions are not looked at": Broken(
+        Protocol(_conditions_hold),
+        Bounds(operations=2, kinds=("inc", "inc_if")),
+        "a total is explained by slices",
+    ),
+    "who leaves keeps the session": Broken(
+        Protocol(_the_left_stay),
+        Bounds(operations=2, kinds=("inc", "leave")),
+        "a leave closes its own session alone",
+    ),
+    "a late leave closes the next session": Broken(
+        Protocol(_any_leave_closes),
+        Bounds(1, operations=3, kinds=("inc", "leave")),
+        "a leave closes its own session alone",
     ),
 }

@@ -15,6 +15,8 @@ from oracle.model import (
     Change,
     Counter,
     Done,
+    Leave,
+    Left,
     Map,
     Memory,
     Message,
@@ -238,6 +240,22 @@ def a_new_session_closes_those_of_the_dead(served: Served) -> str:
     new = served.after.opened != served.before.opened
     dead = [n for n in served.after.sessions if n != served.request.instance and served.is_dead(n)]
     return f"{dead} still have one" if new and dead else ""
+
+
+@_about(Served, "R16")
+def a_leave_closes_its_own_session_alone(served: Served) -> str:
+    """A leave that is answered so closes the session that it names, and nobody else's; any other
+    closes none. (Or all, where it shows that Redis has lost writes.)"""
+    request, was, now = served.request, served.before.sessions, served.after.sessions
+    if not isinstance(request, Leave):
+        return ""
+    if isinstance(served.reply, Left):
+        mine = was.get(request.instance)
+        named = mine is not None and mine.number == request.session
+        fine = named and now == was.without(request.instance)
+    else:
+        fine = now in (was, Map())
+    return "" if fine else f"{request} was answered {served.reply}: from {was} to {now}"
 
 
 DIGITS = {"inc": 1, "set_on_instance": 3, "set": 5}

@@ -25,7 +25,7 @@ class Pending(NamedTuple):
     who: str
     number: int
     step: Step
-    result: Result | None = None
+    result: Result | Change | None = None
     orphan: bool = False
 
 
@@ -50,7 +50,7 @@ class Order(NamedTuple):
         """Whether a call of this instance is under way here."""
         return any(p.who == who and not p.orphan for way in self.ways for p in way.pending)
 
-    def reply(self, who: str, result: Result) -> Order:
+    def reply(self, who: str, result: Result | Change) -> Order:
         """The call has returned this: it must have taken effect, just so, by now."""
         return Order(
             frozenset(
@@ -102,7 +102,6 @@ def _take_effect(way: Way, pending: Pending) -> Way:
     who, epoch = pending.who, 0
     before = View(sum(way.counts.values()), epoch, way.counts.get(who, 0))
     after, result = step_result(before, pending.step)
-    assert not isinstance(result, Change), "the worlds know no conditions yet"
     counts = way.counts if after.epoch == epoch else Map()
     counts = counts.put(who, after.own) if after.own else counts.without(who)
     # R12: what its instance gave up before this is over now, whether or not it took effect.
@@ -111,7 +110,7 @@ def _take_effect(way: Way, pending: Pending) -> Way:
     return Way(counts, rest | waiting)
 
 
-def _end(way: Way, who: str, result: Result | None) -> Iterator[Way]:
+def _end(way: Way, who: str, result: Result | Change | None) -> Iterator[Way]:
     for pending in way.pending:
         if pending.who == who and not pending.orphan and pending.result == result:
             yield way._replace(pending=way.pending - {pending})

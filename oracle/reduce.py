@@ -5,6 +5,9 @@ happen to the other, breaks the same properties, and leads to states that are th
 these functions. (A bisimulation: a search that keeps one of them finds what a search that keeps
 both would find, at the same depth.) Why that is so stands with each. That it is so is tested:
 `tests/test_reductions.py` visits small worlds with and without, and compares all states reached.
+
+What is said of records and of requests is said of `model.serve`: the protocols of `oracle.broken`
+that serve otherwise are explored without these two.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Sequence
 from itertools import permutations
 from typing import NamedTuple
 
-from oracle.model import Counter, Map, Owner, Request, Server, Session, Slice, View
+from oracle.model import Counter, Leave, Map, Message, Open, Owner, Server, Session, Slice, View
 from oracle.world import NAMES, Context, Slot, World
 
 REDUCTIONS = ("time", "records", "requests", "names")
@@ -157,7 +160,7 @@ def in_flight(slot: Slot) -> int:
 
 class Future(NamedTuple):
     """What of the context decides which requests can still do anything: whether Redis never loses
-    anything, and whether the clock never moves again."""
+    anything, and whether entries stay: the clock never moves again, and nobody begins to leave."""
 
     lossless: bool
     still: bool
@@ -166,7 +169,8 @@ class Future(NamedTuple):
 def future(context: Context) -> Future:
     left = context.left
     lossless = not (context.lossy or left.losses or left.rollbacks)
-    return Future(lossless, not left.ticks)
+    may_leave = left.operations and "leave" in (*left.first, *left.kinds)
+    return Future(lossless, not left.ticks and not may_leave)
 
 
 class Fate(NamedTuple):
@@ -201,23 +205,29 @@ def spent_requests(slot: Slot, fate: Fate) -> Slot:
     a request of a session that is over will be told that there is none, for ever; and one that is
     older than its session's last will be late, until the session is over. It is not the request in
     flight, whose copies matter to what its sender knows. An open can be late for ever only if its
-    instance's entry cannot vanish: time stands still, and nobody is dead.
+    instance's entry cannot vanish: time stands still, nobody is dead, and no leave is under way.
 
     What such a copy still does is to make the server read the clock. "A stranger calls" does too.
     """
     if fate == LOSABLE or not slot.network:
         return slot
     sent = slot.owner.sent if slot.owner is not None else None
-    kept = []
-    for message in slot.network:
-        newer = fate.seq <= message.seq
-        if isinstance(message, Request):
-            can_act = newer and fate.session == message.session
-        else:
-            can_act = newer or not fate.lasting
-        if can_act or message == sent:
-            kept.append(message)
+    lasting = fate.lasting and not any(
+        isinstance(message, Leave) and _can_act(message, fate) for message in slot.network
+    )
+    kept = [
+        message
+        for message in slot.network
+        if message == sent or _can_act(message, fate) or (isinstance(message, Open) and not lasting)
+    ]
     return slot if len(kept) == len(slot.network) else slot._replace(network=frozenset(kept))
+
+
+def _can_act(message: Message, fate: Fate) -> bool:
+    """Whether it would not be late, or of a session that is over, if it arrived now."""
+    if fate.seq > message.seq:
+        return False
+    return isinstance(message, Open) or fate.session == message.session
 
 
 # --- Names ---------------------------------------------------------------------------------------

@@ -120,6 +120,9 @@ class Space:
     ) -> None:
         self.bounds, self.protocol, self.symmetry = bounds, protocol, symmetry
         self.places = bounds.instances + bounds.joins
+        # Other machines may do just what the argument for these two says that ours never does.
+        self.forgets = protocol.serve is RIGHT.serve
+        self.may_lose = bounds.losses > 0 or bounds.rollbacks > 0
 
         self.servers: Numbers[Server] = Numbers("states of the server", SERVER)
         self.slots: Numbers[Slot] = Numbers("states of an instance", SLOT)
@@ -250,6 +253,8 @@ class Space:
 
     def _without_records(self, worlds: Worlds, place: int) -> Worlds:
         """Without the completion records that this instance cannot ask for any more."""
+        if not self.forgets:
+            return worlds
         seqs = self.waits_for.of(worlds.slots[place])
         contexts, servers = worlds.contexts, self.unrecorded.of(worlds.servers, place, seqs)
         if self.bounds.rollbacks:
@@ -258,7 +263,7 @@ class Space:
 
     def _without_spent_requests(self, worlds: Worlds) -> Worlds:
         """Without the requests that can do nothing any more."""
-        if self.bounds.losses or self.bounds.rollbacks:
+        if self.may_lose or not self.forgets:
             return worlds
         modes = self.mode.of(worlds.contexts)
         slots = []

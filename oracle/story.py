@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from oracle.invariants import Violation
-from oracle.model import Leave, Message, Open, Server, Step
+from oracle.model import Guard, Leave, Message, Open, Server, Step
 from oracle.world import RIGHT, Bounds, Event, Protocol, World, events, perform, start
 
 FORMAT = 1
@@ -50,7 +50,7 @@ def tell(trace: Trace, protocol: Protocol = RIGHT) -> Iterator[str]:
 def _said(event: Event, before: World, after: World) -> str:
     what = f"{event.who} {event.what}" if event.who else event.what
     if event.what == "calls":
-        steps = ", ".join(f"{step.kind}({step.n or ''}) on {key}" for key, step in event.steps)
+        steps = ", ".join(f"{_operation(step)} on {key}" for key, step in event.steps)
         what += f" {steps or 'heartbeat'}"
     if event.what == "the clock moves":
         what += f" by {event.number} ms"
@@ -79,9 +79,14 @@ def _name(message: Message) -> str:
         return f"request {message.seq} (a leave)"
     parts = []
     for part in message.parts:
-        steps = " ".join(f"{step.kind}({step.n or ''})" for step in part.steps) or "look"
+        steps = " ".join(map(_operation, part.steps)) or "look"
         parts.append(f"{part.key}: {steps}, remembering {part.memory.value}/{part.memory.epoch}")
     return f"request {message.seq} ({'; '.join(parts) or 'heartbeat'})"
+
+
+def _operation(step: Step) -> str:
+    condition = f" if {step.guard.test} {step.guard.operand}" if step.guard else ""
+    return f"{step.kind}({step.n or ''}){condition}"
 
 
 def _held(server: Server) -> str:
@@ -124,7 +129,7 @@ def _fields(event: Event) -> Iterator[tuple[str, Any]]:
     yield "what", event.what
     yield "who", event.who
     yield "seq", event.message.seq if event.message else 0
-    yield "steps", [[key, step.kind, step.n] for key, step in event.steps]
+    yield "steps", [[key, step.kind, step.n, *(step.guard or ())] for key, step in event.steps]
     yield "heartbeat", event.what == "calls" and not event.steps
     yield "resent", event.resent
     yield "number", event.number
@@ -152,7 +157,10 @@ def read_trace(lines: Iterable[str], protocol: Protocol = RIGHT) -> Trace:
 
 def _find(world: World, line: dict[str, Any]) -> Event | None:
     """Which of the events that can happen the line tells of."""
-    steps = tuple((key, Step(kind, n)) for key, kind, n in line.get("steps", []))
+    steps = tuple(
+        (key, Step(kind, n, Guard(*guard) if guard else None))
+        for key, kind, n, *guard in line.get("steps", [])
+    )
     for event in events(world):
         mine = (event.what, event.who, event.message.seq if event.message else 0, event.steps)
         more = (event.resent, event.number)

@@ -26,7 +26,9 @@ from typing import NamedTuple
 from oracle import invariants, model
 from oracle.linear import Order
 from oracle.model import (
+    Change,
     Done,
+    Guard,
     Map,
     Message,
     Outcome,
@@ -45,6 +47,13 @@ HERE = ""
 """The name that an instance has in its own slot."""
 
 Steps = tuple[tuple[str, Step], ...]
+
+KINDS = (*model.KINDS, *(f"{kind}_if" for kind in model.GUARDED), "heartbeat", "leave")
+"""What an instance can call: the operations on a counter, those that may have a condition with one
+too (R15), a heartbeat (R4), and to leave (R16)."""
+
+IF_ZERO = Guard("eq", 0)
+"""The condition: what is counted makes it false, and a `set` or a `delete` may make it true."""
 
 
 class Protocol(NamedTuple):
@@ -73,7 +82,7 @@ class Bounds(NamedTuple):
     instances: int = 2
     keys: int = 1
     operations: int = 2
-    kinds: tuple[str, ...] = (*model.KINDS, "heartbeat")
+    kinds: tuple[str, ...] = KINDS
     first: tuple[str, ...] = ()
     threshold: int = 2
     ticks: int = 0
@@ -231,8 +240,7 @@ def own_events(context: Context, slot: Slot) -> Iterator[Event]:
         return
     if owner.call is None and left.operations:
         for kind in left.first[:1] or left.kinds:
-            for key in KEYS[: left.keys] if kind in model.KINDS else KEYS[:1]:
-                yield Event("calls", steps=OPERATIONS[kind](key, context))
+            yield from _calls(kind, left)
     if owner.call is not None and left.give_ups:
         yield Event("gives up")
     if left.crashes:
@@ -249,22 +257,23 @@ def served_events(slot: Slot) -> Iterator[Event]:
         yield Event("arrives", message=message)
 
 
-def _one_step(kind: str) -> Callable[[str, Context], Steps]:
-    return lambda key, context: ((key, Step(kind, _mark(kind, context))),)
+def _calls(kind: str, left: Bounds) -> Iterator[Event]:
+    """An operation on each of the counters; or what is about none."""
+    if kind == "leave":
+        yield Event("leaves")
+    elif kind == "heartbeat":
+        yield Event("calls")
+    else:
+        step = _step(kind, left.operations)
+        yield from (Event("calls", steps=((key, step),)) for key in KEYS[: left.keys])
 
 
-OPERATIONS: dict[str, Callable[[str, Context], Steps]] = {
-    **{kind: _one_step(kind) for kind in model.KINDS},
-    "heartbeat": lambda key, context: (),
-}
-"""What an instance can call: from a key and the state of affairs to the steps of the call."""
-
-
-def _mark(kind: str, context: Context) -> int:
+def _step(kind: str, left: int) -> Step:
     """Each operation leaves its own mark: a digit at its own place, so that none can count twice
     unseen."""
-    digit: int = invariants.DIGITS.get(kind, 0) * 10 ** (context.left.operations - 1)
-    return digit
+    name = kind.removesuffix("_if")
+    mark = invariants.DIGITS.get(name, 0) * 10 ** (left - 1)
+    return Step(name, mark, IF_ZERO if name != kind else None)
 
 
 class Effect(NamedTuple):
@@ -305,6 +314,15 @@ def _call(
     assert slot.owner is not None
     slot, _ended = _go_on(slot, model.begin(slot.owner, event.steps), protocol)
     return slot, Effect("operations", event.steps)
+
+
+def _leave(
+    slot: Slot, _event: Event, _answer: Answer, protocol: Protocol, lossy: bool
+) -> tuple[Slot, Effect]:
+    """(To the others it may seem dead from here on.)"""
+    assert slot.owner is not None
+    slot, _ended = _go_on(slot, model.begin_leaving(slot.owner), protocol)
+    return slot, Effect("operations", (), closed=True)
 
 
 def _be_answered(
@@ -352,6 +370,7 @@ REACTIONS: dict[str, Reaction] = {
     "joins": _join,
     "crashes": _crash,
     "calls": _call,
+    "leaves": _leave,
     "is answered": _be_answered,
     "gives up": _give_up,
     "arrives": _arrive,
@@ -408,7 +427,7 @@ def _begin(context: Context, who: str, steps: Steps) -> Context:
 
 
 def _ending(outcome: Outcome) -> Callable[[Order, str], Order]:
-    if isinstance(outcome, Result):
+    if isinstance(outcome, Result | Change):
         return partial(Order.reply, result=outcome)
     return Order.withdraw if outcome == model.NOT_EXECUTED else Order.give_up
 

@@ -42,6 +42,13 @@ class Life:
         self.owner = model.begin(self.owner, steps)
         self._go_on()
 
+    def leave(self) -> None:
+        if self.owner.call is not None:
+            return
+        self.session.begin(Call(leaving=True))
+        self.owner = model.begin_leaving(self.owner)
+        self._go_on()
+
     def hear(self, resent: bool) -> None:
         if self.request is None or self.owner.sent is None:
             return
@@ -153,6 +160,7 @@ EVENTS: dict[str, Callable[[Player, Event], None]] = {
     "joins": Player.join,
     "crashes": Player.crash,
     "calls": lambda player, event: player.lives[event.who].call(event.steps),
+    "leaves": lambda player, event: player.lives[event.who].leave(),
     "is answered": lambda player, event: player.lives[event.who].hear(event.resent),
     "gives up": lambda player, event: player.lives[event.who].give_up(),
     "arrives": Player.arrive,

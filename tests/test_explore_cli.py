@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from oracle.__main__ import main
 from oracle.story import read_trace
-from oracle.world import OPERATIONS
+from oracle.world import KINDS
 
 
 def _run(*words: str) -> Result:
@@ -75,5 +75,5 @@ def test_wrong_usage_is_explained(words: tuple[str, ...], complaint: str) -> Non
 
 
 def test_every_operation_can_be_named() -> None:
-    result = _run("--operations", "1", "--kinds", ",".join(OPERATIONS))
+    result = _run("--operations", "1", "--kinds", ",".join(KINDS))
     assert result.exit_code == 0

@@ -31,6 +31,8 @@ WORLDS = {
     "a rollback and a clock": Bounds(operations=1, kinds=("inc",), rollbacks=1, ticks=1),
     "two counters": Bounds(keys=2, kinds=("set",)),
     "three instances": Bounds(3, kinds=("inc",)),
+    "conditions and leaving": Bounds(kinds=("inc_if", "leave"), give_ups=1),
+    "leaving and a clock": Bounds(operations=1, kinds=("inc", "leave"), ticks=1, first=("leave",)),
     "orders of calls": Bounds(kinds=INC_SET, give_ups=1, linear=True),
 }
 

@@ -25,6 +25,9 @@ SAME_DEFECT = {
     "the clock runs backwards": "the clock runs backwards",
     "a read is no heartbeat": "a read is no heartbeat",
     "the sessions of the dead stay": "the sessions of the dead stay open",
+    "conditions are not looked at": "a condition is not looked at",
+    "who leaves keeps the session": "a session that is left stays open",
+    "a late leave closes the next session": "a late copy of a leave closes the next session",
 }
 """Broken machines, and the defects of the script that are the same."""
 

@@ -23,7 +23,7 @@ from oracle.explore import Budget, Found, Progress, explore
 from oracle.parts import explore_in_parts, parts_of
 from oracle.story import Trace, tell, write_trace
 from oracle.tables import TooLarge
-from oracle.world import KEYS, NAMES, OPERATIONS, RIGHT, Bounds, Protocol
+from oracle.world import KEYS, KINDS, NAMES, RIGHT, Bounds, Protocol
 
 FOUND, BUDGET_ENDED = 1, 3
 LOG_SECONDS = 30
@@ -55,9 +55,9 @@ class KindsType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if isinstance(value, tuple):
             return value
         kinds = tuple(dict.fromkeys(str(value).split(",")))
-        unknown = [kind for kind in kinds if kind not in OPERATIONS]
+        unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown:
-            self.fail(f"{', '.join(unknown)}: no such operation; there are {', '.join(OPERATIONS)}")
+            self.fail(f"{', '.join(unknown)}: no such operation; there are {', '.join(KINDS)}")
         return kinds
 
 
