@@ -174,6 +174,7 @@ class Session:
         self.call.done = True
         self._me = instance_id.encode()
         self._number = 0  # 0: no session
+        self._last = 0  # the number of the last session, which may be lost
         self._fence = 0  # the request that opened it: nothing sent before can execute any more
         self._seq = seq
         self._acked = 0
@@ -254,7 +255,7 @@ class Session:
         if call.leaving:
             return self._request(Purpose.LEAVE, call, f"-{self._number}", [], [])
         if not self._number:
-            return self._request(Purpose.OPEN, call, 0, [], [])
+            return self._request(Purpose.OPEN, call, 0, [], [self._last])
         if self._restoring:
             # A look is enough: what is remembered of a counter goes with every request on it.
             chunk = Call([Step(key, GET) for key in self._restoring[:RESTORE_CHUNK]])
@@ -296,7 +297,7 @@ class Session:
     def _open(self, request: Request, number: int) -> None:
         self._acked = self._fence = request.seq
         self._restoring = sorted(self.memory)
-        self._number = number
+        self._number = self._last = number
 
     def _leave(self, request: Request, reply: Reply) -> None:
         if reply[0] == OK:

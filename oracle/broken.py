@@ -266,6 +266,13 @@ def _lost_sessions_stay_lost(server: Server, request: Message, wall: int) -> tup
     return model.serve(server, request, wall)
 
 
+def _any_old_entry_is_a_loss(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """R10: an open does not look at which session has made the entry."""
+    if isinstance(request, Open):
+        request = request._replace(last=server.opened)
+    return model.serve(server, request, wall)
+
+
 def _conditions_hold(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
     """R15: no condition is looked at."""
     if isinstance(request, Request):
@@ -359,6 +366,11 @@ BROKEN = {
         Bounds(operations=2, kinds=("inc", "inc_if")),
         "a total is explained by slices",
     ),
+    "a late open is taken for lost writes": Broken(
+        Protocol(_any_old_entry_is_a_loss),
+        Bounds(operations=3, kinds=("heartbeat",), ticks=1),
+        "only lost writes close the sessions of the living",
+    ),
     "who leaves keeps the session": Broken(
         Protocol(_the_left_stay),
         Bounds(operations=2, kinds=("inc", "leave")),
@@ -367,6 +379,6 @@ BROKEN = {
     "a late leave closes the next session": Broken(
         Protocol(_any_leave_closes),
         Bounds(1, operations=3, kinds=("inc", "leave")),
-        "a leave closes its own session alone",
+        "only lost writes close the sessions of the living",
     ),
 }

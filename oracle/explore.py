@@ -53,6 +53,8 @@ class Found(NamedTuple):
 
 
 class Progress(NamedTuple):
+    """How far a search is. (Of the frontier, what was reached from two sides may count twice.)"""
+
     states: int
     frontier: int
     depth: int
@@ -96,7 +98,7 @@ class Search:
         self.bounds, self.protocol = bounds, protocol
         self.budget, self.progress = budget, progress
         self.space = Space(bounds, protocol, symmetry=symmetry)
-        first = self.space.parts(start(bounds))
+        first = self.space.split(self.space.reduced(start(bounds)))
         self.layout = self.space.layout().roomy()
         self.levels = [self.layout.pack(first)]
         self.reached: list[Array] = []
@@ -122,7 +124,7 @@ class Search:
             if collecting:
                 gc.enable()
         return Found(
-            len(self.seen) + sum(map(len, self.reached)),
+            len(self.seen) + len(self._following()),
             self.worlds,
             self.transitions,
             len(self.levels) - (2 if not len(self.levels[-1]) else 1),
@@ -134,7 +136,7 @@ class Search:
 
     def visited(self) -> Iterator[World]:
         """All that was reached."""
-        worlds = self.layout.unpack(self.seen)
+        worlds = self._unpack(self.seen)
         return (self.space.world(worlds, place) for place in range(len(self.seen)))
 
     def _visit_level(self) -> None:
@@ -144,19 +146,21 @@ class Search:
         for first in range(0, len(self.levels[-1]), AT_ONCE):
             self._report()
             self._visit(self.levels[-1][first : first + AT_ONCE])
-        following = np.unique(np.concatenate(self.reached))
-        self.reached = []
+        following, self.reached = self._following(), []
         self.levels.append(following)
         self.seen = np.concatenate([self.seen, following])
         self.seen.sort(kind="stable")  # which merges what is sorted already
 
+    def _following(self) -> Array:
+        return np.unique(np.concatenate([np.array([], np.int64), *self.reached]))
+
     def _inspect(self, numbers: Array) -> None:
-        worlds = self.layout.unpack(numbers)
+        worlds = self._unpack(numbers)
         self._try(self.space.inspect_rest, worlds)
         self.worlds += self.space.twins(worlds)
 
     def _visit(self, numbers: Array) -> None:
-        origins, after = self._try(self.space.successors, self.layout.unpack(numbers))
+        origins, after = self._try(self.space.successors, self._unpack(numbers))
         self.transitions += len(origins)
         reached = np.unique(self._pack(after))
         self.reached.append(reached[~_among(reached, self.seen)])
@@ -174,13 +178,16 @@ class Search:
 
     def _pack(self, worlds: Worlds) -> Array:
         """The worlds' numbers. All that is kept is laid out anew if there are too many parts."""
-        needed = self.space.layout()
+        parts, needed = self.space.split(worlds), self.space.layout()
         if not self.layout.covers(needed):
             old, self.layout = self.layout, needed.roomy()
             self.seen = self.layout.pack(old.unpack(self.seen))
             self.levels = [self.layout.pack(old.unpack(level)) for level in self.levels]
             self.reached = [self.layout.pack(old.unpack(some)) for some in self.reached]
-        return self.layout.pack(worlds)
+        return self.layout.pack(parts)
+
+    def _unpack(self, numbers: Array) -> Worlds:
+        return self.space.join(self.layout.unpack(numbers))
 
     def _report(self) -> None:
         seconds = time.perf_counter() - self.began
@@ -223,7 +230,7 @@ class Search:
     def _before(self, world: Worlds, depth: int) -> Worlds:
         """A world of this depth that this one can come after."""
         for first in range(0, len(self.levels[depth]), AT_ONCE):
-            worlds = self.layout.unpack(self.levels[depth][first : first + AT_ONCE])
+            worlds = self._unpack(self.levels[depth][first : first + AT_ONCE])
             origins, after = self.space.successors(worlds)
             numbers = self._pack(after)
             found = origins[numbers == self._pack(world)]
@@ -234,7 +241,7 @@ class Search:
     def _step_to(self, world: World, number: Worlds) -> tuple[Event, World]:
         for event in events(world):
             after = perform(world, event, self.protocol)
-            if self._pack(self.space.parts(after)) == self._pack(number):
+            if self._pack(self.space.reduced(after)) == self._pack(number):
                 return event, after
         raise AssertionError("a reduction has made up a state")
 

@@ -153,6 +153,14 @@ class Served(NamedTuple):
         return tuple(view for part, view in self.parts if writes(part.steps))
 
     @property
+    def closed_alive(self) -> tuple[str, ...]:
+        """Whose session is gone, though it is not dead and has not left."""
+        gone = self.before.sessions.keys() - self.after.sessions.keys()
+        caller = self.request.instance
+        just = isinstance(self.reply, Left)
+        return tuple(sorted(n for n in gone if not (just if n == caller else self.is_dead(n))))
+
+    @property
     def now(self) -> int:
         assert self.after.clock is not None, "a request has read the clock"
         return self.after.clock
@@ -305,6 +313,18 @@ def a_retry_is_answered_as_it_was_first(answered: Answered) -> str:
     return "" if fine else f"first {answered.first}, now {answered.now}"
 
 
+class Closed(NamedTuple):
+    """Whose sessions a request has closed, though they live and have not left."""
+
+    names: tuple[str, ...]
+
+
+@_about(Closed, "R10")
+def only_lost_writes_close_the_sessions_of_the_living(closed: Closed) -> str:
+    """No late copy, of whatever, is taken for a sign that Redis has lost writes."""
+    return f"that of {', '.join(closed.names)} is closed" if closed.names else ""
+
+
 class Counted(NamedTuple):
     """The server, and how many sets and deletes have been called so far."""
 
@@ -382,9 +402,8 @@ def come_to_rest(
     transition: Serve,
     order: Sequence[str],
 ) -> Rest:
-    """Let each live instance be heard, and then look, in this order. Twice, for the first of them
-    may notice that Redis has lost writes, or believe so (spec/SPEC.md, "What is not promised"), and
-    close the sessions of those who were heard before."""
+    """Let each live instance be heard, and then look, in this order. Twice, for who is heard may
+    notice that Redis has lost writes, and close the sessions of those who were heard before."""
     after, told = owners, tuple[Outcome, ...]()
     looks = tuple((key, Step("get")) for key in sorted(server.counters))
     for steps in ((), looks):

@@ -254,12 +254,14 @@ class Part(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Asks for a session. It runs no steps, so that a late copy of it does no harm."""
+    """Asks for a session. It runs no steps, so that a late copy of it does no harm. `last` is the
+    session that the instance had before, 0 if none."""
 
     instance: str
     seq: int
     acked: int
     threshold: int
+    last: int = 0
 
 
 class Leave(NamedTuple):
@@ -350,14 +352,16 @@ def _open(server: Server, request: Open) -> tuple[Server, Reply]:
     """R11 holds for opening too: a retry gets the same session, a late copy gets nothing.
 
     An entry that is older than what the instance has seen answered is proof that Redis lost writes;
-    then nobody's session is worth keeping (R10). R14: an open closes the sessions of the dead.
+    then nobody's session is worth keeping (R10). Not if its session is newer than the instance's
+    last: then a late copy of an earlier open has made it. R14: an open closes the sessions of the
+    dead.
     """
     session = server.sessions.get(request.instance)
     if session is not None and session.seq > request.seq:
         return server, Late(session.seq)
     if session is not None and session.seq == request.seq:
         return _heard(server, request.instance, session), Opened(session.number)
-    if session is not None and session.seq < request.acked:
+    if session is not None and session.seq < request.acked and session.number <= request.last:
         server = _close_every_session(server)
     dead = [
         name
@@ -488,7 +492,8 @@ class Owner(NamedTuple):
 
     `restoring` holds the keys whose slices are still to be put back into the session. `sent` is the
     request in flight: one at a time. `fence` is the request that opened the session: whatever the
-    instance sent before it can no longer execute, so that its memory counts as of then.
+    instance sent before it can no longer execute, so that its memory counts as of then. `last` is
+    the number of its last session, which it may have lost.
     """
 
     instance: str
@@ -501,6 +506,7 @@ class Owner(NamedTuple):
     restoring: tuple[str, ...] = ()
     sent: Message | None = None
     call: Call | None = None
+    last: int = 0
 
 
 def begin(owner: Owner, steps: tuple[tuple[str, Step], ...]) -> Owner:
@@ -526,7 +532,7 @@ def speak(owner: Owner) -> Owner:
         leave = Leave(owner.instance, owner.session, seq, owner.acked, owner.threshold)
         return owner._replace(seq=seq, sent=leave)
     if not owner.session:
-        opening = Open(owner.instance, seq, owner.acked, owner.threshold)
+        opening = Open(owner.instance, seq, owner.acked, owner.threshold, owner.last)
         return owner._replace(seq=seq, sent=opening)
     if owner.restoring:
         keys = owner.restoring[:RESTORE_CHUNK]
@@ -570,6 +576,7 @@ def hear(owner: Owner, reply: Reply, resent: bool) -> Owner:
     if isinstance(reply, Opened):
         return owner._replace(
             session=reply.session,
+            last=reply.session,
             fence=sent.seq,
             acked=sent.seq,
             restoring=tuple(sorted(owner.memory)),

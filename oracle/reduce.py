@@ -64,9 +64,9 @@ def column(server: Server, name: str, slot: Slot, threshold: int) -> Column:
 
     No time passes any more: an instance is dead or it is not, since when does not matter. The
     numbers of an instance's requests are compared with one another alone, and the next one is
-    greater than all: their ranks will do. Sessions' numbers are compared for equality, and only
-    with what their own instance believes; the next one is new. Of an instance that is no more,
-    nobody asks for numbers."""
+    greater than all: their ranks will do. The number of its session is compared with that of the
+    last that it knows of, and only with that; the next one is greater than all. Of an instance that
+    is no more, nobody asks for numbers."""
     session = server.sessions.get(name)
     dead = session is None or max(0, -server.wall) - session.heartbeat >= threshold
     slices = [(k, c.slices[name]) for k, c in server.counters.items() if name in c.slices]
@@ -74,21 +74,23 @@ def column(server: Server, name: str, slot: Slot, threshold: int) -> Column:
     owner = slot.owner
     if owner is None:
         kept = tuple((key, Slice(s.value, s.epoch, 0, View())) for key, s in slices)
-        return Column(dead, None if session is None else SESSION, 0, kept, None, frozenset())
+        return Column(dead, None if session is None else LAST, 0, kept, None, frozenset())
     seqs = {0, owner.seq, owner.acked, owner.fence, session.seq if session else 0}
     seqs.update(s.seq for _, s in slices)
     seqs.update(memory.seq for memory in owner.memory.values())
     rank = {seq: place for place, seq in enumerate(sorted(seqs))}
     number = None
     if session is not None:
-        number = SESSION if session.number == owner.session else NOT_THE_SESSION
+        older = session.number < owner.last
+        number = LAST if session.number == owner.last else OLDER if older else NEWER
     return Column(
         dead,
         number,
         rank[session.seq] if session else 0,
         tuple((key, s._replace(seq=rank[s.seq], before=View())) for key, s in slices),
         owner._replace(
-            session=SESSION if owner.session else 0,
+            session=LAST if owner.session else 0,
+            last=LAST if owner.last else 0,
             seq=rank[owner.seq],
             acked=rank[owner.acked],
             fence=rank[owner.fence],
@@ -98,8 +100,8 @@ def column(server: Server, name: str, slot: Slot, threshold: int) -> Column:
     )
 
 
-SESSION, NOT_THE_SESSION = 1, 2
-"""The numbers of sessions at rest; the next one will be greater."""
+OLDER, LAST, NEWER = 1, 2, 3
+"""The numbers of sessions at rest, by what their instances know; the next one will be greater."""
 
 
 def epochs(server: Server) -> tuple[tuple[str, int], ...]:
@@ -125,7 +127,7 @@ def at_rest(
         key: Counter(epoch, Map({name: s for (k, name), s in slices.items() if k == key}))
         for key, epoch in epochs
     }
-    server = Server(0, 0, NOT_THE_SESSION, Map(sessions), Map(counters))
+    server = Server(0, 0, NEWER, Map(sessions), Map(counters))
     return server, tuple(Slot(owner=one.owner, unsure=one.unsure) for one in columns)
 
 

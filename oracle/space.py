@@ -72,17 +72,16 @@ class Worlds(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a world is laid out in one number: context | server | slot of A | slot of B..., from high
+    """How a world is laid out in one number: what is common | slot of A | slot of B..., from high
     to low, of so many bits each. To lay it out otherwise keeps the numbers' order."""
 
-    context: int
-    server: int
+    common: int
     slot: int
     places: int
 
     @property
     def size(self) -> int:
-        return self.context + self.server + self.slot * self.places
+        return self.common + self.slot * self.places
 
     def covers(self, other: Layout) -> bool:
         return all(mine >= its for mine, its in zip(self, other, strict=True))
@@ -90,26 +89,25 @@ class Layout(NamedTuple):
     def roomy(self) -> Layout:
         """One with a bit more for each part, where there is room. Raises TooLarge."""
         if self.size > ROOM:
-            raise TooLarge(f"a world of so many different parts takes {self.size} bits: {self}")
+            raise TooLarge(f"a world of so many different parts takes {self.size} bits, not {ROOM}")
         layout = self
-        for field in ("server", "slot", "context"):
+        for field in self._fields[:2]:
             wider = layout._replace(**{field: getattr(layout, field) + 1})
             layout = wider if wider.size <= ROOM else layout
         return layout
 
-    def pack(self, worlds: Worlds) -> Array:
-        numbers = worlds.contexts << self.server | worlds.servers
-        for slot in worlds.slots:
+    def pack(self, parts: Sequence[Array]) -> Array:
+        numbers, *slots = parts
+        for slot in slots:
             numbers = numbers << self.slot | slot
         return numbers
 
-    def unpack(self, numbers: Array) -> Worlds:
+    def unpack(self, numbers: Array) -> tuple[Array, ...]:
         slots = []
         for _ in range(self.places):
             slots.append(numbers & 2**self.slot - 1)
             numbers = numbers >> self.slot
-        contexts, servers = numbers >> self.server, numbers & 2**self.server - 1
-        return Worlds(contexts, servers, tuple(reversed(slots)))
+        return (numbers, *reversed(slots))
 
 
 class Space:
@@ -147,7 +145,13 @@ class Space:
         )
         self.epochs_of = Trait(self.servers, lambda held: self.epochs.of(reduce.epochs(held)))
 
-        self.common = Fans((CONTEXT, SERVER), self._happens_to_all)
+        # Few contexts go with a server: the two together are numbered, which leaves more bits.
+        self.commons: Numbers[tuple[int, int]] = Numbers("contexts with a server", 62)
+        self.context_of = Trait(self.commons, lambda common: common[0])
+        self.server_of = Trait(self.commons, lambda common: common[1])
+        self.common = Table((CONTEXT, SERVER), lambda *common: self.commons.of(common))
+
+        self.happening = Fans((CONTEXT, SERVER), self._happens_to_all)
         self.own = Fans((CONTEXT, SLOT, PLACE), self._happens_to_one)
         self.requests = Fans((SLOT,), self._requests)
         self.asked = Table((SERVER, MESSAGE, PLACE), self._ask)
@@ -166,20 +170,23 @@ class Space:
         self.common_servers: dict[tuple[int, Event], int] = {}
         self.rested: set[tuple[int, ...]] = set()
 
-    def layout(self) -> Layout:
-        """The least that a world takes, of the parts that there are by now."""
-        contexts, servers, slots = self.contexts.things, self.servers.things, self.slots.things
-        return Layout(
-            len(contexts).bit_length(),
-            len(servers).bit_length(),
-            len(slots).bit_length(),
-            self.places,
-        )
-
     # --- Worlds and their parts ------------------------------------------------------------------
 
-    def parts(self, world: World) -> Worlds:
-        """The numbers of one world, after the reductions."""
+    def layout(self) -> Layout:
+        """The least that a world takes, of the parts that there are by now."""
+        common, slots = self.commons.things, self.slots.things
+        return Layout(len(common).bit_length(), len(slots).bit_length(), self.places)
+
+    def split(self, worlds: Worlds) -> tuple[Array, ...]:
+        """What a layout packs: the number of what is common, and those of the slots."""
+        return self.common.of(worlds.contexts, worlds.servers), *worlds.slots
+
+    def join(self, parts: Sequence[Array]) -> Worlds:
+        common, *slots = parts
+        return Worlds(self.context_of.of(common), self.server_of.of(common), tuple(slots))
+
+    def reduced(self, world: World) -> Worlds:
+        """One world, after the reductions."""
         wall, server, context, slots = world
         threshold = self.bounds.threshold
         saved = tuple(reduce.relative_time(copy, wall, threshold) for copy in context.saved)
@@ -192,13 +199,13 @@ class Space:
             worlds = self._without_records(worlds, place)
         return self._canonical(self._without_spent_requests(worlds))
 
-    def world(self, parts: Worlds, place: int = 0) -> World:
+    def world(self, worlds: Worlds, place: int) -> World:
         """One of the worlds."""
         return World(
             0,
-            self.servers.things[parts.servers[place]],
-            self.contexts.things[parts.contexts[place]],
-            tuple(self.slots.things[slot[place]] for slot in parts.slots),
+            self.servers.things[worlds.servers[place]],
+            self.contexts.things[worlds.contexts[place]],
+            tuple(self.slots.things[slot[place]] for slot in worlds.slots),
         )
 
     # --- Successors ------------------------------------------------------------------------------
@@ -219,7 +226,7 @@ class Space:
         return origins[places], after.at(places)
 
     def _moves(self, worlds: Worlds) -> Iterator[tuple[Array, Worlds]]:
-        origins, states = self.common.of(worlds.contexts, worlds.servers)
+        origins, states = self.happening.of(worlds.contexts, worlds.servers)
         contexts, servers = states >> SERVER, states & 2**SERVER - 1
         yield origins, worlds.at(origins)._replace(contexts=contexts, servers=servers)
         for place in range(self.places):

@@ -207,13 +207,14 @@ def inspect_rest(server: Server, wall: int, slots: tuple[Slot, ...], protocol: P
 class Answer(NamedTuple):
     """What became of a request: the reply, and its type, for named tuples of different types can be
     equal; whether its steps `ran`; what it said of the counters that are written; whether
-    somebody's session was closed."""
+    somebody's session was closed, and whose that live and have not left."""
 
     reply: Reply | None = None
     kind: type = type(None)
     ran: bool = False
     record: tuple[View, ...] = ()
     closed: bool = False
+    closed_alive: tuple[str, ...] = ()
 
 
 NOTHING = Answer()
@@ -225,7 +226,8 @@ def ask(server: Server, message: Message, wall: int, protocol: Protocol) -> tupl
     served = invariants.served(server, message, wall, after, reply)
     invariants.check(served)
     closed = not server.sessions.keys() <= after.sessions.keys()
-    return after, Answer(reply, type(reply), served.executed, served.record, closed)
+    alive = served.closed_alive if closed else ()
+    return after, Answer(reply, type(reply), served.executed, served.record, closed, alive)
 
 
 # --- An instance ----------------------------------------------------------------------------------
@@ -292,6 +294,8 @@ def react(
     slot: Slot, event: Event, answer: Answer, protocol: Protocol, lossy: bool
 ) -> tuple[Slot, Effect]:
     """Something happens to an instance or to one of its requests. Raises Violation."""
+    if answer.closed and not lossy:
+        invariants.check(invariants.Closed(answer.closed_alive))
     if answer.ran and not lossy:
         assert event.message is not None
         invariants.check(invariants.Executed(slot.ran, event.message.seq))

@@ -154,6 +154,17 @@ class CounterMachine(RuleBasedStateMachine):
         """R16; it may come back."""
         self.world.leave(self._who(data), self._met(fates))
 
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys)
+    def come_back(self, data: st.DataObject, key: str) -> None:
+        """R16: one leaves and comes back, and then a copy of its leave arrives."""
+        who = self._who(data)
+        self.world.leave(who, (Fate.COPIED, Fate.COPIED))
+        self.world.call(who, key, "inc", 1)
+        if self.world.copies:
+            self.world.deliver_copy(len(self.world.copies) - 1)
+        self.world.call(who, key, "get")
+
     @precondition(lambda self: len(self.world.instances) > 1)
     @rule(data=st.data(), key=keys)
     def touch_the_edge(self, data: st.DataObject, key: str) -> None:

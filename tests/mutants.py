@@ -133,6 +133,11 @@ MUTANTS = [
         "if false then",
     ),
     Mutant(
+        "a late open is taken for lost writes",
+        " and tonumber(my_session) <= tonumber(ARGV[7]) then",
+        " then",
+    ),
+    Mutant(
         "a retried open gets another session",
         "  if my_seq == seq then",
         "  if false then",
@@ -170,6 +175,6 @@ MUTANTS = [
     Mutant(
         "a late copy of a leave closes the next session",
         "if my_session ~= session then",
-        "if my_session ~= session and not leaving then",
+        "if my_session ~= session and not (leaving and my_session) then",
     ),
 ]

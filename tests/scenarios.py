@@ -606,15 +606,15 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a late copy of an open after a false death is taken for lost writes",
-        "R10",  # what is not promised: B is alive, and yet out of the total until its next call
+        "a late copy of an open after a false death is not taken for lost writes",
+        "R10",
         """
         A inc k 10 [copied] -> 10 10
         B inc k 1 -> 11 1
         wait 30000
         B get k -> 1 1
         late copy
-        A get k -> 10 10
+        A get k -> 11 10
         B get k -> 11 1
         """,
     ),

@@ -26,6 +26,7 @@ SAME_DEFECT = {
     "a read is no heartbeat": "a read is no heartbeat",
     "the sessions of the dead stay": "the sessions of the dead stay open",
     "conditions are not looked at": "a condition is not looked at",
+    "a late open is taken for lost writes": "a late open is taken for lost writes",
     "who leaves keeps the session": "a session that is left stays open",
     "a late leave closes the next session": "a late copy of a leave closes the next session",
 }

@@ -30,6 +30,7 @@ def request(message: model.Message, prefix: str, wall: int) -> tuple[str, ...]:
         session = -session
     args: list[object] = [message.instance, session, message.seq, message.acked]
     args += [message.threshold, wall]
+    args += [message.last] if isinstance(message, model.Open) else []
     for part in message.parts if isinstance(message, model.Request) else ():
         keys.append(f"{root}counter:{part.key}")
         args += [*part.memory, "".join(map(spell, part.steps))]

@@ -4,6 +4,7 @@
 -- KEYS  1 instances   2 keys   3.. a counter each
 -- ARGV  1 instance  2 session (0: open one; negative: leave it)  3 seq  4 acked  5 threshold ms
 --       6 wall ms ('': TIME)   7.. four for each counter: remembered epoch, count, seq; steps
+--       (to open: 7 the session that the instance had last, 0: none)
 -- Reply {0} no session, {-1, seq} late, {1, session} opened, or {1, then for each counter the state
 --       before its steps: total's high and low part, epoch, count; or four nils: not a counter}.
 --
@@ -221,7 +222,8 @@ if session == '0' then
     return { OK, tonumber(my_session) }
   end
   tools = rare()
-  if my_seq and my_seq < acked then
+  -- Not if a late copy of an earlier open has made it: then its session is a newer one.
+  if my_seq and my_seq < acked and tonumber(my_session) <= tonumber(ARGV[7]) then
     tools.close_every_session()
   end
   tools.sweep()

@@ -98,6 +98,7 @@ export class Session {
     this.instance = instance;
     this.thresholdMs = thresholdMs;
     this.session = 0;
+    this.last = 0; // the session before, once it is lost
     this.seq = seq;
     this.acked = 0;
     this.fence = 0;
@@ -165,9 +166,11 @@ export class Session {
   *#open(losses) {
     for (;;) {
       const seq = ++this.seq;
-      const { reply } = yield this.#request(seq, new Map());
+      const request = this.#request(seq, new Map());
+      request.args.push(this.last);
+      const { reply } = yield request;
       if (!this.#lost(reply)) {
-        this.session = reply[1];
+        this.session = this.last = reply[1];
         this.acked = this.fence = seq;
         return;
       }
