@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -28,9 +28,14 @@ _NOTHING = model.Counter()
 class InvalidKeyError(ValueError):
     """R1: a prefix, key or instance id that is not allowed."""
 
+    outcomes: tuple[object, ...] = ()
+
 
 class CounterOverflowError(OverflowError):
-    """R2: a count or a total would leave -(2^53 - 1)..2^53 - 1. Nothing changed."""
+    """R2: a count or a total would leave -(2^53 - 1)..2^53 - 1. Nothing changed. After a batch,
+    `outcomes` holds what became of each step, in order: its result or its error."""
+
+    outcomes: tuple[object, ...] = ()
 
 
 class CounterState(NamedTuple):
@@ -219,15 +224,15 @@ class InMemoryCounter:
 
     def inc_all_if(self, updates: Iterable[tuple[str, Any, int]]) -> list[Change]:
         """`inc_if` for each `(key, comparator, count)`, in order."""
-        return self._all_if(updates, "inc")
+        return self._all(_updates_if(updates, "inc"))
 
     def set_all_if(self, updates: Iterable[tuple[str, Any, int]]) -> list[Change]:
         """`set_if` for each `(key, comparator, count)`, in order."""
-        return self._all_if(updates, "set")
+        return self._all(_updates_if(updates, "set"))
 
     def set_all_on_instance_if(self, updates: Iterable[tuple[str, Any, int]]) -> list[Change]:
         """`set_on_instance_if` for each `(key, comparator, count)`, in order."""
-        return self._all_if(updates, "set_on_instance")
+        return self._all(_updates_if(updates, "set_on_instance"))
 
     def heartbeat(self) -> None:
         """Keep an idle instance alive (R4)."""
@@ -246,35 +251,29 @@ class InMemoryCounter:
         self._run(tuple((key, model.Step("set", 0)) for key in sorted(keys)))
 
     def _call(self, key: str, kind: str, count: int = 0) -> CounterState:
-        (state,) = self._all([(_checked_name(key, "key"), model.Step(kind, count))])
-        return state
+        return self._one((_checked_name(key, "key"), model.Step(kind, count)))  # type: ignore[no-any-return]
 
     def _call_if(self, update: tuple[str, Any, int], kind: str) -> Change:
-        (change,) = self._all_if([update], kind)
-        return change
+        return self._one(*_updates_if([update], kind))  # type: ignore[no-any-return]
 
-    def _all(self, todo: list[tuple[str, model.Step]]) -> list[CounterState]:
-        return [CounterState(*result) for result in self._results(todo)]
-
-    def _all_if(self, updates: Iterable[tuple[str, Any, int]], kind: str) -> list[Change]:
-        todo = [
-            (
-                _checked_name(key, "key"),
-                model.Step(kind, _checked_count(count), _checked_guard(comparator)),
-            )
-            for key, comparator, count in updates
-        ]
-        return [Change(CounterState(*new), CounterState(*old)) for new, old in self._results(todo)]
-
-    def _results(self, todo: list[tuple[str, model.Step]]) -> list[Any]:
+    def _all(self, todo: Sequence[tuple[str, model.Step]]) -> list[Any]:
         """Each step's result; the first that was refused is raised, after all have run (R2)."""
+        told = self._results(todo)
+        for result in told:
+            if isinstance(result, CounterOverflowError):
+                result.outcomes = tuple(told)
+                raise result
+        return told
+
+    def _one(self, todo: tuple[str, model.Step]) -> Any:
+        (told,) = self._results([todo])
+        if isinstance(told, CounterOverflowError):
+            raise told
+        return told
+
+    def _results(self, todo: Sequence[tuple[str, model.Step]]) -> list[Any]:
         outcomes = self._run(tuple(todo))
-        for (key, step), outcome in zip(todo, outcomes, strict=True):
-            if isinstance(outcome, str):
-                raise CounterOverflowError(
-                    f"{step.kind} on {key!r}: a count or the total would leave ±{model.LIMIT}"
-                )
-        return list(outcomes)
+        return [_told(*item, outcome) for item, outcome in zip(todo, outcomes, strict=True)]
 
     def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
         return self._make(model.begin(self._owner, steps), *(key for key, _ in steps))
@@ -327,6 +326,29 @@ def _updates(updates: Iterable[tuple[str, int]], kind: str) -> list[tuple[str, m
         (_checked_name(key, "key"), model.Step(kind, _checked_count(count)))
         for key, count in updates
     ]
+
+
+def _updates_if(updates: Iterable[tuple[str, Any, int]], kind: str) -> list[tuple[str, model.Step]]:
+    return [
+        (
+            _checked_name(key, "key"),
+            model.Step(kind, _checked_count(count), _checked_guard(comparator)),
+        )
+        for key, comparator, count in updates
+    ]
+
+
+def _told(
+    key: str, step: model.Step, outcome: model.Outcome
+) -> CounterState | Change | CounterOverflowError:
+    """What a step came to, as the caller gets it."""
+    if isinstance(outcome, str):
+        return CounterOverflowError(
+            f"{step.kind} on {key!r}: a count or the total would leave ±{model.LIMIT}"
+        )
+    if isinstance(outcome, model.Change):
+        return Change(CounterState(*outcome.new), CounterState(*outcome.old))
+    return CounterState(*outcome)
 
 
 def _checked_guard(comparator: Any) -> model.Guard:

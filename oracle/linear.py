@@ -15,17 +15,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from oracle.model import Change, Map, Result, Step, View, step_result
+from oracle.model import Change, Map, Result, Step, View, run_steps
+
+Results = tuple[Result | Change | None, ...]
 
 
 class Pending(NamedTuple):
-    """A call under way: its `result` once it has taken effect; `orphan` when given up. `number`
+    """A call under way: its `results` once it has taken effect; `orphan` when given up. `number`
     tells an instance's calls apart, and which came first."""
 
     who: str
     number: int
-    step: Step
-    result: Result | Change | None = None
+    steps: tuple[Step, ...]
+    results: Results | None = None
     orphan: bool = False
 
 
@@ -41,23 +43,23 @@ class Order(NamedTuple):
 
     ways: frozenset[Way] = frozenset({Way()})
 
-    def call(self, who: str, number: int, step: Step) -> Order:
+    def call(self, who: str, number: int, *steps: Step) -> Order:
         """The call has begun."""
-        begun = Pending(who, number, step)
+        begun = Pending(who, number, steps)
         return Order(frozenset(w._replace(pending=w.pending | {begun}) for w in self.ways))
 
     def awaits(self, who: str) -> bool:
         """Whether a call of this instance is under way here."""
         return any(p.who == who and not p.orphan for way in self.ways for p in way.pending)
 
-    def reply(self, who: str, result: Result | Change) -> Order:
+    def reply(self, who: str, *results: Result | Change) -> Order:
         """The call has returned this: it must have taken effect, just so, by now."""
         return Order(
             frozenset(
                 left
                 for way in self.ways
                 for here in _reach(way)
-                for left in _end(here, who, result)
+                for left in _end(here, who, results)
             )
         )
 
@@ -94,29 +96,29 @@ def _reach(way: Way) -> set[Way]:
 
 def _effects(way: Way) -> Iterator[Way]:
     for pending in way.pending:
-        if pending.result is None:
+        if pending.results is None:
             yield _take_effect(way, pending)
 
 
 def _take_effect(way: Way, pending: Pending) -> Way:
     who, epoch = pending.who, 0
     before = View(sum(way.counts.values()), epoch, way.counts.get(who, 0))
-    after, result = step_result(before, pending.step)
+    after, results = run_steps(before, pending.steps)
     counts = way.counts if after.epoch == epoch else Map()
     counts = counts.put(who, after.own) if after.own else counts.without(who)
     # R12: what its instance gave up before this is over now, whether or not it took effect.
     rest = frozenset(p for p in way.pending if p.who != who or p.number > pending.number)
-    waiting = frozenset[Pending]() if pending.orphan else {pending._replace(result=result)}
+    waiting = frozenset[Pending]() if pending.orphan else {pending._replace(results=results)}
     return Way(counts, rest | waiting)
 
 
-def _end(way: Way, who: str, result: Result | Change | None) -> Iterator[Way]:
+def _end(way: Way, who: str, results: Results | None) -> Iterator[Way]:
     for pending in way.pending:
-        if pending.who == who and not pending.orphan and pending.result == result:
+        if pending.who == who and not pending.orphan and pending.results == results:
             yield way._replace(pending=way.pending - {pending})
 
 
 def _orphan(way: Way, who: str) -> Way:
     mine = {p for p in way.pending if p.who == who and not p.orphan}
-    orphans = {p._replace(orphan=True) for p in mine if p.result is None}
+    orphans = {p._replace(orphan=True) for p in mine if p.results is None}
     return way._replace(pending=(way.pending - mine) | orphans)

@@ -19,7 +19,6 @@ Nothing is left out here for speed: that is `oracle.reduce`'s business. What mus
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import permutations
 from typing import NamedTuple
 
@@ -51,6 +50,9 @@ Steps = tuple[tuple[str, Step], ...]
 KINDS = (*model.KINDS, *(f"{kind}_if" for kind in model.GUARDED), "heartbeat", "leave")
 """What an instance can call: the operations on a counter, those that may have a condition with one
 too (R15), a heartbeat (R4), and to leave (R16)."""
+
+THEN = "_then_"
+"""Between the names of operations that are the steps of one call: `inc_then_set`."""
 
 IF_ZERO = Guard("eq", 0)
 """The condition: what is counted makes it false, and a `set` or a `delete` may make it true."""
@@ -266,16 +268,31 @@ def _calls(kind: str, left: Bounds) -> Iterator[Event]:
     elif kind == "heartbeat":
         yield Event("calls")
     else:
-        step = _step(kind, left.operations)
-        yield from (Event("calls", steps=((key, step),)) for key in KEYS[: left.keys])
+        steps = [_step(k, left.operations, i) for i, k in enumerate(kind.split(THEN))]
+        for key in KEYS[: left.keys]:
+            yield Event("calls", steps=tuple((key, step) for step in steps))
 
 
-def _step(kind: str, left: int) -> Step:
+def _step(kind: str, left: int, place: int) -> Step:
     """Each operation leaves its own mark: a digit at its own place, so that none can count twice
     unseen."""
     name = kind.removesuffix("_if")
-    mark = invariants.DIGITS.get(name, 0) * 10 ** (left - 1)
+    mark = invariants.DIGITS.get(name, 0) * 10 ** (left - 1 + MOST_CALLS * place)
     return Step(name, mark, IF_ZERO if name != kind else None)
+
+
+MOST_CALLS = 7
+"""Of steps that come second in a call, the marks are so many digits higher (R2 leaves 15)."""
+
+
+def is_a_kind(name: str) -> bool:
+    """Whether an instance can call this: one of `KINDS`, or two steps of a call."""
+    steps = name.split(THEN)
+    return name in KINDS or (len(steps) == 2 and all(_is_a_step(step) for step in steps))
+
+
+def _is_a_step(name: str) -> bool:
+    return name in KINDS and name not in ("heartbeat", "leave")
 
 
 class Effect(NamedTuple):
@@ -407,8 +424,8 @@ def note(context: Context, who: str, effect: Effect) -> Context:
         context = context._replace(order=None)  # somebody was presumed dead
     if effect.gone:
         context = _in_order(context, who, Order.give_up)
-    for outcome in effect.outcomes:
-        context = _in_order(context, who, _ending(outcome))
+    if effect.outcomes:
+        context = _in_order(context, who, _ending(effect.outcomes))
     return context
 
 
@@ -423,17 +440,19 @@ def _begin(context: Context, who: str, steps: Steps) -> Context:
     context = context._replace(
         left=left._replace(first=left.first[1:]), moves_of_epoch=context.moves_of_epoch + moved
     )
-    for key, step in steps:
-        if context.order is not None:
-            order = context.order[key].call(who, -left.operations, step)
-            context = context._replace(order=context.order.put(key, order))
+    if context.order is not None and steps:
+        key = steps[0][0]  # the world's calls are on one counter each
+        order = context.order[key].call(who, -left.operations, *(step for _, step in steps))
+        context = context._replace(order=context.order.put(key, order))
     return context
 
 
-def _ending(outcome: Outcome) -> Callable[[Order, str], Order]:
-    if isinstance(outcome, Result | Change):
-        return partial(Order.reply, result=outcome)
-    return Order.withdraw if outcome == model.NOT_EXECUTED else Order.give_up
+def _ending(outcomes: tuple[Outcome, ...]) -> Callable[[Order, str], Order]:
+    results = [outcome for outcome in outcomes if isinstance(outcome, Result | Change)]
+    if len(results) == len(outcomes):
+        return lambda order, who: order.reply(who, *results)
+    executed = any(outcome != model.NOT_EXECUTED for outcome in outcomes)
+    return Order.give_up if executed else Order.withdraw
 
 
 def _in_order(context: Context, who: str, end: Callable[[Order, str], Order]) -> Context:

@@ -24,6 +24,7 @@ WORLDS = {
     "everything lost": Bounds(operations=1, losses=1, give_ups=1),
     "rollbacks": Bounds(operations=1, rollbacks=2),
     "two calls and a rollback": Bounds(kinds=("inc",), rollbacks=1),
+    "calls of two steps": Bounds(kinds=("inc_then_set", "set_then_inc_if", "leave"), ticks=1),
     "two counters": Bounds(keys=2, kinds=("inc", "set", "get"), give_ups=1),
 }
 LARGE = Bounds(operations=3, ticks=1)

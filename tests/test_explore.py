@@ -27,6 +27,16 @@ WORLDS = {
         Bounds(kinds=model.KINDS, ticks=2, crashes=1, give_ups=1),
         3_500_000,
     ),
+    "calls of two steps": (
+        Bounds(
+            kinds=("inc_then_set", "set_if_then_inc", "get_then_set_on_instance", "leave"),
+            ticks=1,
+            crashes=1,
+            give_ups=1,
+            linear=True,
+        ),
+        100_000,
+    ),
     "two counters": (Bounds(keys=2, kinds=INC_SET, give_ups=1), 2_100),
     "three instances": (Bounds(3, kinds=("inc", "delete"), give_ups=1), 500),
     "a newcomer and a crash": (Bounds(1, joins=1, crashes=1, give_ups=1), 11_500),

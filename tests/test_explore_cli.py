@@ -63,6 +63,7 @@ def test_a_budget_that_ends_is_told(budget: str) -> None:
         (("--budget", "soon"), "neither a number of states (2000000) nor of seconds (90s)"),
         (("--budget", "0"), "neither a number of states"),
         (("--kinds", "inc,multiply"), f"multiply: no such operation; there are {'get, inc'}"),
+        (("--kinds", "inc_then_leave"), "and two steps of one call, such as inc_then_set"),
         (("--instances", "0"), "0 is not in the range"),
         (("--instances", "8", "--joins", "1"), "at most 8 instances in all"),
         (("--protocol", "none"), "'none' is not one of 'right'"),
@@ -75,5 +76,5 @@ def test_wrong_usage_is_explained(words: tuple[str, ...], complaint: str) -> Non
 
 
 def test_every_operation_can_be_named() -> None:
-    result = _run("--operations", "1", "--kinds", ",".join(KINDS))
+    result = _run("--operations", "1", "--kinds", ",".join([*KINDS, "set_if_then_get"]))
     assert result.exit_code == 0

@@ -141,6 +141,13 @@ def test_a_call_that_surely_did_not_run_leaves_nothing() -> None:
     assert not order.call("B", 2, Step("get")).reply("B", Result(1, 0)).ways
 
 
+def test_the_steps_of_one_call_take_effect_together() -> None:
+    order = Order().call("A", 1, Step("inc", 1), Step("inc", 2)).call("B", 2, Step("get"))
+    assert order.reply("B", Result(0, 0)).ways
+    assert not order.reply("B", Result(1, 0)).ways
+    assert order.reply("B", Result(3, 0)).reply("A", Result(1, 1), Result(3, 3)).ways
+
+
 def test_to_rename_is_to_have_called_under_the_other_name() -> None:
     mine = Order().call("A", 1, Step("inc", 1)).reply("A", Result(1, 1))
     right = Order().call("B", 1, Step("inc", 1)).reply("B", Result(1, 1))

@@ -23,7 +23,7 @@ from oracle.explore import Budget, Found, Progress, explore
 from oracle.parts import explore_in_parts, parts_of
 from oracle.story import Trace, tell, write_trace
 from oracle.tables import TooLarge
-from oracle.world import KEYS, KINDS, NAMES, RIGHT, Bounds, Protocol
+from oracle.world import KEYS, KINDS, NAMES, RIGHT, Bounds, Protocol, is_a_kind
 
 FOUND, BUDGET_ENDED = 1, 3
 LOG_SECONDS = 30
@@ -55,9 +55,10 @@ class KindsType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if isinstance(value, tuple):
             return value
         kinds = tuple(dict.fromkeys(str(value).split(",")))
-        unknown = [kind for kind in kinds if kind not in KINDS]
+        unknown = [kind for kind in kinds if not is_a_kind(kind)]
         if unknown:
-            self.fail(f"{', '.join(unknown)}: no such operation; there are {', '.join(KINDS)}")
+            known = f"{', '.join(KINDS)}, and two steps of one call, such as inc_then_set"
+            self.fail(f"{', '.join(unknown)}: no such operation; there are {known}")
         return kinds
 
 
@@ -78,7 +79,12 @@ def _count(
 @_count("instances", "Instances that are there from the start.", 1, len(NAMES))
 @_count("keys", "Counters.", 1, len(KEYS))
 @_count("operations", "Calls, by whomever, drawn from --kinds.", 1)
-@click.option("--kinds", default=Bounds().kinds, type=KindsType(), help="Default: every operation.")
+@click.option(
+    "--kinds",
+    default=Bounds().kinds,
+    type=KindsType(),
+    help="Default: every operation. Two steps of one call: inc_then_set.",
+)
 @_count("threshold", "After how many ms of silence an instance is dead.", 1)
 @_count("ticks", "Moves of the clock, each by 1, threshold - 1, threshold or -1 ms.")
 @_count("crashes", "Instances that crash.")
