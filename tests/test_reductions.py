@@ -12,11 +12,25 @@ from functools import cache
 
 import pytest
 
+from oracle import reduce
 from oracle.broken import BROKEN
 from oracle.explore import Search
-from oracle.invariants import Violation
+from oracle.invariants import PROPERTIES, Rest, Violation
+from oracle.model import Server
 from oracle.reduce import REDUCTIONS, reduced
-from oracle.world import RIGHT, Bounds, Protocol, World, events, inspect, perform, start
+from oracle.world import (
+    NAMES,
+    RIGHT,
+    Bounds,
+    Protocol,
+    Slot,
+    World,
+    events,
+    inspect,
+    inspect_rest,
+    perform,
+    start,
+)
 
 INC_SET = ("inc", "set")
 
@@ -112,6 +126,37 @@ def test_a_reduced_world_leads_where_the_world_itself_does(
             right = _reduced(perform(world, event) for event in events(world))
             # What only a spent request could do is nothing: to stay where one is.
             assert mine | {reduced(same)} == right | {reduced(world)}
+
+
+def _verdict(server: Server, wall: int, slots: tuple[Slot, ...], protocol: Protocol) -> str:
+    """Which property does not hold at rest."""
+    try:
+        inspect_rest(server, wall, slots, protocol)
+    except Violation as violation:
+        return str(violation).split(":")[0]
+    return ""
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_matters_at_rest_decides_what_holds_there(name: str) -> None:
+    """By what is left of a world at rest (`reduce.Column`) the same is found as by all of it; in a
+    broken machine, for in ours nothing is."""
+    protocol, bounds, breaks = BROKEN[name]
+    worlds, _, _ = _visit(bounds, protocol)
+    resting = [world for world in worlds if all(slot.rests for slot in world.slots)]
+    found = set()
+    for wall, whole, _, slots in resting:
+        server = reduce.relative_time(whole, wall, bounds.threshold)
+        columns = [
+            reduce.column(server, who, slot, bounds.threshold)
+            for who, slot in zip(NAMES, slots, strict=False)
+        ]
+        rest = reduce.at_rest(reduce.epochs(server), columns, bounds.threshold)
+        right = _verdict(whole, wall, slots, protocol)
+        assert _verdict(rest[0], 0, rest[1], protocol) == right
+        found.add(right)
+    if any(prop.name == breaks for prop in PROPERTIES[Rest]):
+        assert any(breaks in verdict for verdict in found)
 
 
 @pytest.mark.parametrize("name", BROKEN)
