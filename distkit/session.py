@@ -19,6 +19,7 @@ See Raft's client sessions (Ongaro, dissertation, section 6.3) and RIFL (SOSP 20
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
@@ -238,7 +239,9 @@ class Session:
         call = self.call
         self._forsake_half_a_session()
         call.failure = error
-        call.outcomes = [error if outcome is None else outcome for outcome in call.outcomes]
+        call.outcomes = [
+            _one_more(error) if outcome is None else outcome for outcome in call.outcomes
+        ]
         call.done = True
         self._sent = None
 
@@ -353,6 +356,16 @@ class Session:
             outcomes[place] = InvalidKeyError(
                 f"{key!r} cannot be a counter: the Redis key {name!r} holds something else"
             )
+
+
+def _one_more(error: Exception) -> Exception:
+    """The same error again: a traceback belongs to whoever raises it."""
+    try:
+        made = copy.copy(error)
+    except Exception:  # an error of a class that cannot be made from its arguments
+        return error
+    made.__cause__ = error.__cause__
+    return made.with_traceback(error.__traceback__)
 
 
 def _number(value: int | None) -> int:

@@ -39,8 +39,9 @@ T = TypeVar("T")
 
 class Found(NamedTuple):
     """What a search came to. `worlds` counts the states and all that they can be renamed to:
-    without those that join later, these are the states before symmetry. `complete` says that all
-    were visited. A violation comes with the events that lead to it, the shortest there are."""
+    without those that join later, these are the states before symmetry. `transitions` counts what
+    can happen in each state, but for what leaves it as it is. `complete` says that all were
+    visited. A violation comes with the events that lead to it, the shortest there are."""
 
     states: int
     worlds: int

@@ -1,9 +1,9 @@
 """One exploration on several cores: a world in parts, each explored by a process of its own.
 
 The parts are the world's histories by their first operation: together they are all of them, and no
-part needs to know of another. A state that histories of several parts lead to is counted in each;
-`spec/SPEC.md` says how many those are. The shortest violation of all is the shortest of any part's:
-a part goes on until it is as deep as the best that was found elsewhere.
+part needs to know of another. A state that histories of several parts lead to is counted in each:
+so the counts that `spec/SPEC.md` gives are of one process. The shortest violation of all is the
+shortest of any part's: a part goes on until it is as deep as the best that was found elsewhere.
 """
 
 from __future__ import annotations

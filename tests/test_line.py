@@ -11,8 +11,9 @@ import pytest
 import redis
 
 from distkit import CounterState, StrictInstanceAwareCounter, steps
+from distkit.keys import Keyspace
 from distkit.line import MOST_KEYS, MOST_STEPS, Line, bounded
-from distkit.session import Outcome, Reply, Request
+from distkit.session import Call, Outcome, Reply, Request, Session
 from distkit.steps import Step
 from tests.servers import RedisServer
 
@@ -94,6 +95,21 @@ def test_a_long_batch_is_cut_into_pieces_that_fit() -> None:
     assert [len(piece) for piece in pieces] == [400, 400, 200]
     assert list(map(len, bounded([steps.inc("k")] * (MOST_STEPS + 1)))) == [MOST_STEPS, 1]
     assert list(bounded([])) == [[]]
+
+
+@pytest.mark.parametrize(
+    "error", [redis.ResponseError("OOM command not allowed"), redis.exceptions.NoPermissionError()]
+)
+def test_a_refusal_is_each_callers_own(error: Exception) -> None:
+    """A traceback belongs to whoever raises it."""
+    session = Session(Keyspace("p"), "A", 30_000)
+    session.begin(Call([steps.inc("k"), steps.inc("k")]))
+    session.speak()
+    session.refuse(error)
+    one, other = session.call.outcomes
+    assert one is not other
+    for outcome in (one, other):
+        assert (type(outcome), str(outcome)) == (type(error), str(error))
 
 
 # --- Threads -------------------------------------------------------------------------------------
