@@ -18,6 +18,7 @@ Array = NDArray[np.int64]
 T = TypeVar("T", bound=Hashable)
 
 NO_KEY = np.iinfo(np.int64).max
+UNKNOWN = -1
 
 
 class TooLarge(Exception):
@@ -57,34 +58,67 @@ class Trait(Generic[T]):
         return _view(self.values)[numbers]
 
 
+class Sorted:
+    """Numbers of 0 and more by their keys, in the order of the keys."""
+
+    def __init__(self) -> None:
+        # One at the end that no key reaches, so that every search ends at one.
+        self.keys = np.array([NO_KEY])
+        self.values = np.array([UNKNOWN])
+
+    def __len__(self) -> int:
+        return len(self.keys) - 1
+
+    def of(self, keys: Array) -> Array:
+        places = np.searchsorted(self.keys, keys)
+        return np.where(self.keys[places] == keys, self.values[places], UNKNOWN)
+
+    def add(self, keys: Array, values: Array) -> None:
+        """Keys that are not there yet, in order."""
+        places = np.searchsorted(self.keys, keys)
+        self.keys = np.insert(self.keys, places, keys)
+        self.values = np.insert(self.values, places, values)
+
+
 class Table:
-    """A function of several numbers, of so many bits each."""
+    """A function of several numbers, of so many bits each. What was computed last is kept apart
+    until it is a tenth of all: to add to an array is to copy it."""
 
     def __init__(self, bits: Sequence[int], compute: Callable[..., int]) -> None:
         assert sum(bits) < 63
         self.bits, self.compute = tuple(bits), compute
-        # In order, with one at the end that no argument reaches.
-        self.keys = np.array([NO_KEY])
-        self.values = np.array([-1])
+        self.known, self.young = Sorted(), Sorted()
 
     def of(self, *arguments: Array | int) -> Array:
         keys = self._keys(arguments)
-        places = np.searchsorted(self.keys, keys)
-        unknown = self.keys[places] != keys
-        if unknown.any():
-            self._learn(np.unique(keys[unknown]))
-            places = np.searchsorted(self.keys, keys)
-        return self.values[places]
+        values = self.known.of(keys)
+        (places,) = (values == UNKNOWN).nonzero()
+        if len(places):
+            values[places] = self._young_of(keys[places])
+        return values
+
+    def __len__(self) -> int:
+        return len(self.known) + len(self.young)
 
     def arguments(self) -> Iterator[tuple[int, ...]]:
         """All that the function was computed of."""
-        return map(self._arguments, self.keys[:-1].tolist())
+        keys = np.concatenate([self.known.keys[:-1], self.young.keys[:-1]])
+        return map(self._arguments, keys.tolist())
+
+    def _young_of(self, keys: Array) -> Array:
+        values = self.young.of(keys)
+        (places,) = (values == UNKNOWN).nonzero()
+        if len(places):
+            self._learn(np.unique(keys[places]))
+            values[places] = self.young.of(keys[places])
+        if len(self.young) > len(self.known) // 10:
+            self.known.add(self.young.keys[:-1], self.young.values[:-1])
+            self.young = Sorted()
+        return values
 
     def _learn(self, keys: Array) -> None:
         values = [self.compute(*self._arguments(key)) for key in keys.tolist()]
-        places = np.searchsorted(self.keys, keys)
-        self.keys = np.insert(self.keys, places, keys)
-        self.values = np.insert(self.values, places, np.array(values))
+        self.young.add(keys, np.array(values))
 
     def _keys(self, arguments: Sequence[Array | int]) -> Array:
         keys: Any = arguments[0]
