@@ -45,7 +45,7 @@ from oracle.world import (
 )
 
 # How many bits a number has, as an argument of a table.
-PLACE, MODE, LOSSY, SEQ, ORDER = 3, 3, 1, 8, 8
+PLACE, MODE, LOSSY, SEQ, ORDER = 3, 3, 1, 10, 16
 CONTEXT, SERVER, SLOT = 20, 24, 20
 EVENT, MESSAGE, ANSWER, EFFECT, FATE = 14, 14, 14, 14, 14
 
