@@ -63,10 +63,9 @@ def column(server: Server, name: str, slot: Slot, threshold: int) -> Column:
     """One instance at rest. (For a server in relative time.)
 
     No time passes any more: an instance is dead or it is not, since when does not matter. The
-    numbers of an instance's requests are compared with one another alone, and the next one is
-    greater than all: their ranks will do. The number of its session is compared with that of the
-    last that it knows of, and only with that; the next one is greater than all. Of an instance that
-    is no more, nobody asks for numbers."""
+    numbers of an instance's requests are compared with one another alone, and so are those of its
+    sessions, and the next one is greater than all: their ranks will do. Of an instance that is no
+    more, nobody asks for numbers."""
     session = server.sessions.get(name)
     dead = session is None or max(0, -server.wall) - session.heartbeat >= threshold
     slices = [(k, c.slices[name]) for k, c in server.counters.items() if name in c.slices]
@@ -74,23 +73,21 @@ def column(server: Server, name: str, slot: Slot, threshold: int) -> Column:
     owner = slot.owner
     if owner is None:
         kept = tuple((key, Slice(s.value, s.epoch, 0, View())) for key, s in slices)
-        return Column(dead, None if session is None else LAST, 0, kept, None, frozenset())
+        return Column(dead, None if session is None else 1, 0, kept, None, frozenset())
     seqs = {0, owner.seq, owner.acked, owner.fence, session.seq if session else 0}
     seqs.update(s.seq for _, s in slices)
     seqs.update(memory.seq for memory in owner.memory.values())
     rank = {seq: place for place, seq in enumerate(sorted(seqs))}
-    number = None
-    if session is not None:
-        older = session.number < owner.last
-        number = LAST if session.number == owner.last else OLDER if older else NEWER
+    numbers = {0, owner.session, owner.last, session.number if session else 0}
+    number = {number: place for place, number in enumerate(sorted(numbers))}
     return Column(
         dead,
-        number,
+        number[session.number] if session else None,
         rank[session.seq] if session else 0,
         tuple((key, s._replace(seq=rank[s.seq], before=View())) for key, s in slices),
         owner._replace(
-            session=LAST if owner.session else 0,
-            last=LAST if owner.last else 0,
+            session=number[owner.session],
+            last=number[owner.last],
             seq=rank[owner.seq],
             acked=rank[owner.acked],
             fence=rank[owner.fence],
@@ -100,8 +97,8 @@ def column(server: Server, name: str, slot: Slot, threshold: int) -> Column:
     )
 
 
-OLDER, LAST, NEWER = 1, 2, 3
-"""The numbers of sessions at rest, by what their instances know; the next one will be greater."""
+SESSIONS = 3
+"""The greatest rank of a session: an instance has one, had one, and has an entry of one."""
 
 
 def epochs(server: Server) -> tuple[tuple[str, int], ...]:
@@ -127,7 +124,7 @@ def at_rest(
         key: Counter(epoch, Map({name: s for (k, name), s in slices.items() if k == key}))
         for key, epoch in epochs
     }
-    server = Server(0, 0, NEWER, Map(sessions), Map(counters))
+    server = Server(0, 0, SESSIONS, Map(sessions), Map(counters))
     return server, tuple(Slot(owner=one.owner, unsure=one.unsure) for one in columns)
 
 
