@@ -94,8 +94,7 @@ def test_the_states_reached_are_the_same(name: str) -> None:
     assert found.complete
     mine, right = _reduced(search.visited()), _reduced(_plain(name))
     assert mine == right
-    # A request of one instance can be spent by what happened to another: that is seen to later.
-    assert len(right) <= found.states <= 1.05 * len(right)
+    assert found.states == len(right)
     assert found.states < len(_plain(name)), "the reductions reduce something"
 
 
