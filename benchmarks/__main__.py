@@ -29,8 +29,8 @@ from rich.table import Table
 
 import distkit.asyncio
 from benchmarks import scene
-from distkit.line import MOST_KEYS, MOST_STEPS
-from tests.servers import Binary, RedisServer, find_binaries
+from distkit.core.batching import MOST_KEYS, MOST_STEPS
+from tests.harness.servers import Binary, RedisServer, find_binaries
 
 HERE = Path(__file__).parent
 QUICK = bool(os.environ.get("BENCH_QUICK"))

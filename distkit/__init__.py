@@ -5,6 +5,7 @@ it obeys are in `spec/SPEC.md`; the same rules as a pure state machine are the p
 against which it is tested step by step.
 """
 
+from distkit.core.operations import Change, Comparator, CounterState, eq, gt, lt, ne
 from distkit.counter import StrictInstanceAwareCounter
 from distkit.errors import (
     CounterOverflowError,
@@ -13,7 +14,6 @@ from distkit.errors import (
     NotExecutedError,
     OutcomeUnknownError,
 )
-from distkit.steps import Change, Comparator, CounterState, eq, gt, lt, ne
 
 __all__ = [
     "Change",

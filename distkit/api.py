@@ -18,14 +18,14 @@ from typing import Any, Generic, TypeVar
 from redis.client import NEVER_DECODE
 from redis.exceptions import RedisClusterException, ResponseError
 
-from distkit import steps
+from distkit.core import operations as steps
+from distkit.core.batching import Queue, bounded
+from distkit.core.instance import Instance, Outcome
+from distkit.core.operations import Comparator, Step
+from distkit.core.pulse import Pulse
 from distkit.errors import NotExecutedError, OutcomeUnknownError
 from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
-from distkit.life import Pulse
-from distkit.line import Line, bounded
-from distkit.session import Outcome, Session
-from distkit.steps import Comparator, Step
-from distkit.transport import UNREACHABLE, prefix_in_other_use
+from distkit.redis.sync import UNREACHABLE, prefix_in_other_use
 
 StateT = TypeVar("StateT")
 ChangeT = TypeVar("ChangeT")
@@ -63,16 +63,16 @@ class Operations(ABC, Generic[StateT, ChangeT, StatesT, ChangesT, NothingT]):
         self._space = Keyspace(prefix)
         # An id that was given may have had another life: its numbers must not be taken for ours.
         seq = 0 if instance_id is None else secrets.randbits(40)
-        self._session = Session(self._space, checked_name(name, "instance_id"), threshold, seq)
-        self._line = Line()
+        self._instance = Instance(self._space, checked_name(name, "instance_id"), threshold, seq)
+        self._queue = Queue()
         self._pulse = Pulse(threshold)
         self._alive = False  # inside its `with`
         _living.add(self)
 
-    def _be_born_again(self) -> None:
+    def _reset_after_fork(self) -> None:
         """In a forked child: a new instance, with an id of its own and nothing remembered."""
-        self._session = Session(self._space, str(uuid.uuid4()), self._session.threshold_ms)
-        self._line = Line()
+        self._instance = Instance(self._space, str(uuid.uuid4()), self._instance.threshold_ms)
+        self._queue = Queue()
 
     def __repr__(self) -> str:
         kind = f"{type(self).__module__}.{type(self).__name__}"
@@ -81,7 +81,7 @@ class Operations(ABC, Generic[StateT, ChangeT, StatesT, ChangesT, NothingT]):
     @property
     def instance_id(self) -> str:
         """This instance's name."""
-        return self._session.instance_id
+        return self._instance.instance_id
 
     # --- One counter -----------------------------------------------------------------------------
 
@@ -255,7 +255,7 @@ class Operations(ABC, Generic[StateT, ChangeT, StatesT, ChangesT, NothingT]):
         """A step for every key of which this instance may have a slice."""
         # All of them: one that is remembered as 0 may hold what an unanswered call did. A copy, for
         # another thread may count meanwhile.
-        return [steps.set_on_instance(key, 0) for key in sorted(self._session.memory.copy())]
+        return [steps.set_on_instance(key, 0) for key in sorted(self._instance.memory.copy())]
 
 
 def result_of(outcome: Outcome) -> Any:
@@ -334,7 +334,7 @@ _living: weakref.WeakSet[Operations[Any, Any, Any, Any, Any]] = weakref.WeakSet(
 def _after_fork_in_child() -> None:
     """Parent and child must not speak with one voice: each would get the other's replies (R11)."""
     for counter in list(_living):
-        counter._be_born_again()
+        counter._reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

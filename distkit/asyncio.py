@@ -17,12 +17,12 @@ from typing import Any, TypeAlias
 import redis.asyncio
 
 from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
-from distkit.life import Report
-from distkit.session import Outcome
-from distkit.steps import Change, CounterState, Step
-from distkit.steps import set as set_step
-from distkit.transport import Abandoned, Clock
-from distkit.transport_asyncio import transport_for
+from distkit.core.instance import Outcome
+from distkit.core.operations import Change, CounterState, Step
+from distkit.core.operations import set as set_step
+from distkit.core.pulse import Report
+from distkit.redis.asyncio import transport_for
+from distkit.redis.sync import Abandoned, Clock
 
 __all__ = ["StrictInstanceAwareCounter"]
 
@@ -71,8 +71,8 @@ class StrictInstanceAwareCounter(Base):
         self._driver: asyncio.Future[Any] | None = None  # a caller, or a task for all of them
         self._heart: asyncio.Task[None] | None = None
 
-    def _be_born_again(self) -> None:
-        super()._be_born_again()
+    def _reset_after_fork(self) -> None:
+        super()._reset_after_fork()
         self._driver = self._heart = None
 
     # --- Life ------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class StrictInstanceAwareCounter(Base):
     async def _leave(self) -> None:
         """R16: first the slices, for a later life of this id could not know of them."""
         try:
-            if self._session.has_opened:
+            if self._instance.has_opened:
                 await self.clear_on_instance()
         finally:
             for failure in await self._run((), leaving=True):
@@ -124,7 +124,7 @@ class StrictInstanceAwareCounter(Base):
         await self._all(self._clearing_of_this_instance())
 
     async def clear(self) -> None:
-        keys = {*await self._known_keys(), *self._session.memory}
+        keys = {*await self._known_keys(), *self._instance.memory}
         await self._all([set_step(key, 0) for key in sorted(keys)])
 
     async def _known_keys(self) -> set[str]:
@@ -159,7 +159,7 @@ class StrictInstanceAwareCounter(Base):
         loop = asyncio.get_running_loop()
         caller = _Caller(loop=loop)
         caller.steps, caller.leaving = todo, leaving
-        self._line.join(caller)
+        self._queue.join(caller)
         if self._alive and self._heart is None:
             self._keep_beating()
         driver = self._driver
@@ -172,13 +172,13 @@ class StrictInstanceAwareCounter(Base):
                 await self._serve_a_group()
         finally:
             caller.cancel()  # if it was cancelled on the way, nobody waits for it any more
-            if self._line.heir(caller) is not None:
+            if self._queue.successor(caller) is not None:
                 self._driver = loop.create_task(self._drive())
         return caller.result()
 
     async def _drive(self) -> None:
         """Send for one group after the other until nobody waits."""
-        while self._line.is_waiting:
+        while self._queue.is_waiting:
             await self._serve_a_group()
             # Let those who were served get in line again: else every other request would be theirs
             # who had just missed one, and carry next to nothing.
@@ -186,7 +186,7 @@ class StrictInstanceAwareCounter(Base):
 
     async def _serve_a_group(self) -> None:
         """The group that was left unfinished, or the next one."""
-        session, call = self._session, self._line.take()
+        session, call = self._instance, self._queue.take()
         if call is None:  # they have all been cancelled
             return
         session.begin(call)
@@ -199,7 +199,7 @@ class StrictInstanceAwareCounter(Base):
                 session.give_up(end.__cause__)
             except Exception as error:
                 session.refuse(error)
-        self._line.hand_out()
+        self._queue.hand_out()
 
 
 class _Caller(asyncio.Future[list[Outcome]]):

@@ -18,11 +18,11 @@ from typing import Any, TypeAlias
 import redis
 
 from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
-from distkit.life import Report
-from distkit.session import Outcome
-from distkit.steps import Change, CounterState, Step
-from distkit.steps import set as set_step
-from distkit.transport import Abandoned, Clock, transport_for
+from distkit.core.instance import Outcome
+from distkit.core.operations import Change, CounterState, Step
+from distkit.core.operations import set as set_step
+from distkit.core.pulse import Report
+from distkit.redis.sync import Abandoned, Clock, transport_for
 
 Base: TypeAlias = Operations[CounterState, Change, list[CounterState], list[Change], None]
 
@@ -73,8 +73,8 @@ class StrictInstanceAwareCounter(Base):
         self._leader: _Thread | None = None
         self._heart: _Heart | None = None
 
-    def _be_born_again(self) -> None:
-        super()._be_born_again()
+    def _reset_after_fork(self) -> None:
+        super()._reset_after_fork()
         self._mutex = threading.Lock()
         self._leader = None
         self._heart = None  # a child has no thread of its parent's: the next call starts another
@@ -107,7 +107,7 @@ class StrictInstanceAwareCounter(Base):
     def _leave(self) -> None:
         """R16: first the slices, for a later life of this id could not know of them."""
         try:
-            if self._session.has_opened:
+            if self._instance.has_opened:
                 self.clear_on_instance()
         finally:
             for failure in self._serve(_Thread((), leaving=True)):
@@ -127,7 +127,7 @@ class StrictInstanceAwareCounter(Base):
         self._all(self._clearing_of_this_instance())
 
     def clear(self) -> None:
-        keys = {*self._known_keys(), *list(self._session.memory)}
+        keys = {*self._known_keys(), *list(self._instance.memory)}
         self._all([set_step(key, 0) for key in sorted(keys)])
 
     def _known_keys(self) -> set[str]:
@@ -171,7 +171,7 @@ class StrictInstanceAwareCounter(Base):
                     self._leader = caller
                 else:
                     caller.close_gate()
-                self._line.join(caller)
+                self._queue.join(caller)
             caller.wait()
             while caller.outcomes is None:
                 self._serve_a_group()
@@ -187,21 +187,21 @@ class StrictInstanceAwareCounter(Base):
         with self._mutex:
             if self._leader is not caller:  # it was found gone, and replaced
                 return
-            heir = self._line.heir(caller)
-            assert heir is None or isinstance(heir, _Thread)
-            self._leader = heir
-        if heir is not None:
-            heir.open_gate()
+            successor = self._queue.successor(caller)
+            assert successor is None or isinstance(successor, _Thread)
+            self._leader = successor
+        if successor is not None:
+            successor.open_gate()
 
     def _serve_a_group(self) -> None:
         """The group that was left unfinished, or the next one."""
-        session = self._session
-        if self._line.is_shared:
+        session = self._instance
+        if self._queue.is_shared:
             # Let those who were served get in line again: else every other request would carry only
             # the first of them.
             time.sleep(0)
         with self._mutex:
-            call = self._line.take()
+            call = self._queue.take()
         assert call is not None, "the leader itself is in line"
         session.begin(call)
         while not call.done:
@@ -213,7 +213,7 @@ class StrictInstanceAwareCounter(Base):
                 session.give_up(end.__cause__)
             except Exception as error:
                 session.refuse(error)
-        self._line.hand_out()
+        self._queue.hand_out()
 
 
 class _Thread:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import click
 
-from oracle.commands.explore import explore_command
-from oracle.commands.replay import replay
-from oracle.commands.vectors import vectors
-from oracle.commands.verify import verify
+from oracle.cli.explore import explore_command
+from oracle.cli.replay import replay
+from oracle.cli.vectors import vectors
+from oracle.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

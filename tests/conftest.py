@@ -13,9 +13,9 @@ import fakeredis
 import pytest
 import redis
 
-from tests import profiles
-from tests.servers import Binary, RedisServer, find_binaries, server_for
-from tests.world import AsyncBackend, Backend, Place, fake_place, real_place
+from tests.harness import profiles
+from tests.harness.servers import Binary, RedisServer, find_binaries, server_for
+from tests.harness.side_by_side import AsyncBackend, Backend, Place, fake_place, real_place
 
 FAKE = "fakeredis"
 REAL = find_binaries().binaries

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-from tests.servers import RedisServer, find_binaries
+from tests.harness.servers import RedisServer, find_binaries
 
 
 def main(command: list[str]) -> int:

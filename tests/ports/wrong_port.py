@@ -1,7 +1,7 @@
 """Ports that are wrong on purpose: `python -m tests.ports.wrong_port FAULT`.
 
 Each is the Python port with a few lines changed. `verify` must find every one of them, and shrink
-it; tests/test_ports.py has the rules that they break.
+it; tests/ports/test_ports.py has the rules that they break.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from distkit.transport import transport_for
-from tests.mutants import MUTANTS
+from distkit.redis.sync import transport_for
+from tests.equivalence.mutants import MUTANTS
 from tests.ports.python_port import Port
 
 Message = dict[str, Any]
@@ -84,7 +84,7 @@ class CountsRetriesTwice(Port):
 
 
 def planted(defect: str) -> type[Port]:
-    """The port with one of the defects of tests/mutants.py in its script."""
+    """The port with one of the defects of tests/equivalence/mutants.py in its script."""
     (mutant,) = (mutant for mutant in MUTANTS if mutant.name == defect)
 
     class Planted(Port):

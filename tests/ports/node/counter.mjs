@@ -1,6 +1,6 @@
 // StrictInstanceAwareCounter on node-redis. One object is one instance; its calls go one by one.
 //
-// It shares counters with every process that runs distkit/lua/counter.lua. The session is in
+// It shares counters with every process that runs distkit/redis/counter.lua. The session is in
 // session.mjs; here are the checks on arguments (R1, R2), the wire, and the retries (R11).
 
 import { createHash, randomInt, randomUUID } from 'node:crypto';
@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { ClientClosedError, ClientOfflineError, ErrorReply, RESP_TYPES } from 'redis';
 import { CounterError, GivenUp, Session, isTest } from './session.mjs';
 
-const SCRIPT = readFileSync(new URL('../../../distkit/lua/counter.lua', import.meta.url), 'utf8');
+const SCRIPT = readFileSync(new URL('../../../distkit/redis/counter.lua', import.meta.url), 'utf8');
 const SHA = createHash('sha1').update(SCRIPT).digest('hex');
 const PER_REQUEST = 100;
 const WALL = 5; // ARGV[6]

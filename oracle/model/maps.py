@@ -1,0 +1,31 @@
+"""`Map`, a dict that never changes in place, so that a state that holds one can be hashed."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Map(dict[K, V]):
+    """A dict that is never changed in place, and so can be hashed."""
+
+    __slots__ = ()
+
+    def put(self, key: K, value: V) -> Map[K, V]:
+        after = Map(self)
+        dict.__setitem__(after, key, value)  # nobody has seen it yet
+        return after
+
+    def without(self, *keys: K) -> Map[K, V]:
+        return Map({k: v for k, v in self.items() if k not in keys})
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("a Map does not change; use put or without")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    update = pop = popitem = clear = setdefault = _refuse

@@ -1,0 +1,239 @@
+"""Group commit: who shares a request with whom, and threads that lead in turns."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from distkit import CounterState, StrictInstanceAwareCounter
+from distkit.core import operations as steps
+from distkit.core.batching import MOST_KEYS, MOST_STEPS, Queue, bounded
+from distkit.core.instance import Call, Instance, Outcome, Reply, Request
+from distkit.core.operations import Step
+from distkit.keys import Keyspace
+from tests.harness.servers import RedisServer
+
+
+class Caller:
+    def __init__(self, todo: Sequence[Step], leaving: bool = False) -> None:
+        self.steps: Sequence[Step] = todo
+        self.leaving = leaving
+        self.got: Any = None
+        self.left = False
+
+    def cancelled(self) -> bool:
+        return self.left
+
+    def done(self) -> bool:
+        return self.left or self.got is not None
+
+    def finish(self, outcomes: list[Outcome]) -> None:
+        self.got = outcomes
+
+
+def _line(*callers: Caller) -> Queue:
+    line = Queue()
+    for caller in callers:
+        line.join(caller)
+    return line
+
+
+def _taken(line: Queue) -> int:
+    """How many steps the next group has; its outcomes are their places."""
+    call = line.take()
+    if call is None:
+        return 0
+    outcomes: list[Any] = list(range(len(call.outcomes)))
+    call.outcomes = outcomes
+    line.hand_out()
+    return len(outcomes)
+
+
+def test_who_came_first_goes_first_and_gets_its_own() -> None:
+    callers = [Caller([steps.inc("k")] * n) for n in (1, 0, 3, 2)]
+    assert _taken(_line(*callers)) == 6
+    assert [caller.got for caller in callers] == [[0], [], [1, 2, 3], [4, 5]]
+
+
+def test_a_group_ends_before_the_caller_that_would_not_fit() -> None:
+    many_keys = [Caller([steps.inc(f"k{n}")]) for n in range(MOST_KEYS + 7)]
+    line = _line(*many_keys)
+    assert [_taken(line), _taken(line), _taken(line)] == [MOST_KEYS, 7, 0]
+    line = _line(*(Caller([steps.inc("k")] * 200) for _ in range(4)))
+    assert [_taken(line), _taken(line), _taken(line)] == [400, 400, 0]
+
+
+def test_who_leaves_leaves_alone() -> None:
+    """R16"""
+    line = _line(Caller([steps.inc("k")]), Caller((), leaving=True), Caller([steps.inc("k")]))
+    assert [_taken(line), _taken(line), _taken(line)] == [1, 0, 1]
+
+
+def test_who_has_gone_is_not_taken() -> None:
+    callers = [Caller([steps.inc("k")]) for _ in range(3)]
+    callers[1].left = True
+    assert _taken(_line(*callers)) == 2
+    assert callers[1].got is None
+
+
+def test_a_group_that_was_taken_is_taken_again_until_it_has_its_outcomes() -> None:
+    """Whoever leads next goes on with it."""
+    line = _line(Caller([steps.inc("k")]))
+    call = line.take()
+    line.join(Caller([steps.inc("k")]))
+    assert line.take() is call
+
+
+def test_a_long_batch_is_cut_into_pieces_that_fit() -> None:
+    todo = [steps.inc(f"k{n // 4}") for n in range(1_000)]
+    pieces = list(bounded(todo))
+    assert [step for piece in pieces for step in piece] == todo
+    assert [len(piece) for piece in pieces] == [400, 400, 200]
+    assert list(map(len, bounded([steps.inc("k")] * (MOST_STEPS + 1)))) == [MOST_STEPS, 1]
+    assert list(bounded([])) == [[]]
+
+
+@pytest.mark.parametrize(
+    "error", [redis.ResponseError("OOM command not allowed"), redis.exceptions.NoPermissionError()]
+)
+def test_a_refusal_is_each_callers_own(error: Exception) -> None:
+    """A traceback belongs to whoever raises it."""
+    session = Instance(Keyspace("p"), "A", 30_000)
+    session.begin(Call([steps.inc("k"), steps.inc("k")]))
+    session.speak()
+    session.refuse(error)
+    one, other = session.call.outcomes
+    assert one is not other
+    for outcome in (one, other):
+        assert (type(outcome), str(outcome)) == (type(error), str(error))
+
+
+# --- Threads -------------------------------------------------------------------------------------
+
+
+def _work(counter: StrictInstanceAwareCounter, calls: int, seen: list[CounterState]) -> None:
+    before = 0
+    for _ in range(calls):
+        state = counter.inc("k")
+        assert state.cumulative > before, "in the thread's own order"
+        before = state.cumulative
+        seen.append(state)
+
+
+def test_16_threads_share_a_counter(client: redis.Redis) -> None:
+    counter = StrictInstanceAwareCounter(client, "p")
+    seen: list[CounterState] = []
+    threads = [threading.Thread(target=_work, args=(counter, 50, seen)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == [(n, n) for n in range(1, 801)], "each its own exact reply"
+
+
+def test_threads_that_are_switched_all_the_time_get_their_own_too(client: redis.Redis) -> None:
+    """Between any two lines of ours another thread may run: also between a leader's last reply and
+    the moment that it hands over."""
+    counter = StrictInstanceAwareCounter(client, "p")
+    seen: list[CounterState] = []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=_work, args=(counter, 100, seen)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(seen) == [(n, n) for n in range(1, 801)]
+
+
+class Hurdle:
+    """Holds the next request, or its reply, until all are in line; then, if asked to, interrupts
+    whoever sends: as a Ctrl-C does, between send and reply."""
+
+    def __init__(self, counter: StrictInstanceAwareCounter, *, after: bool) -> None:
+        self._counter, self._real, self._after = counter, counter._transport, after
+        self.in_flight, self.go = threading.Event(), threading.Event()
+        self.interrupt = True
+        counter._transport = self
+
+    def send(self, request: Request) -> Reply:
+        if self._after:
+            self._real.send(request)
+        self._counter._transport = self._real
+        self.in_flight.set()
+        assert self.go.wait(20)
+        if self.interrupt:
+            raise KeyboardInterrupt
+        return self._real.send(request)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it was sent", "before its reply"])
+def test_an_interrupted_leader_neither_loses_nor_repeats_anybodys_step(
+    client: redis.Redis, after: bool
+) -> None:
+    """Its own request is sent again by the next to lead, and so is not counted twice either."""
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter.heartbeat()
+    hurdle = Hurdle(counter, after=after)
+    seen: list[Any] = []
+
+    def lead() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            counter.inc("k", 1_000)
+        seen.append("interrupted")
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    assert hurdle.in_flight.wait(20)
+    others = [threading.Thread(target=lambda: seen.append(counter.inc("k"))) for _ in range(3)]
+    for other in others:
+        other.start()
+    while len(counter._queue._group_and_queue[1]) < 3:
+        threading.Event().wait(0.001)
+    hurdle.go.set()
+    for thread in (leader, *others):
+        thread.join(20)
+    assert sorted(seen, key=str) == [(1_001, 1_001), (1_002, 1_002), (1_003, 1_003), "interrupted"]
+    assert counter.get("k") == (1_003, 1_003)
+
+
+def test_after_an_interrupt_with_nobody_in_line_the_next_call_finishes_what_was_begun(
+    real_server: RedisServer,
+) -> None:
+    counter = StrictInstanceAwareCounter(real_server.client(), "p")
+    counter.inc("k")
+    hurdle = Hurdle(counter, after=True)
+    hurdle.go.set()
+    with pytest.raises(KeyboardInterrupt):
+        counter.set("k", 50)
+    assert counter.inc("k") == (51, 51)
+
+
+def test_a_thread_that_is_interrupted_in_line_is_not_counted(client: redis.Redis) -> None:
+    """What was not sent yet never is."""
+    counter = StrictInstanceAwareCounter(client, "p")
+    counter.heartbeat()
+    hurdle = Hurdle(counter, after=False)
+    hurdle.interrupt = False
+    leader = threading.Thread(target=counter.inc, args=("k", 1))
+    leader.start()
+    assert hurdle.in_flight.wait(20)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distkit.counter._Thread.wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            counter.inc("k", 100)
+    hurdle.go.set()
+    leader.join(20)
+    assert counter.inc("k", 10) == (11, 11)

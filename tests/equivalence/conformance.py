@@ -1,0 +1,105 @@
+"""The script against what was explored: the same state, the same request, the same reply and state.
+
+`oracle.check.fast.search` has met pairs of a server's state and a request. Here the state is written into a
+Redis as spec/PROTOCOL.md lays it out, the script is run with the request, and its reply and all
+that is stored then are compared with the oracle's. Explored states are in relative time; here they
+are moved to a time of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import redis
+
+from distkit.redis.sync import COUNTER, Script
+from oracle import model
+from oracle.check.fast.space import Space
+from oracle.check.world import KEYS, NAMES
+from oracle.model import Message, Server
+from tests.harness import wire
+
+PREFIX = "explored"
+NOW = 1_000_000
+ROOT = f"distkit:{{{PREFIX}}}:"
+EVERYTHING = [f"{ROOT}instances", f"{ROOT}keys", *(f"{ROOT}counter:{key}" for key in KEYS)]
+AT_ONCE = 200
+"""How many transitions share one pipeline."""
+
+
+class Transition(NamedTuple):
+    before: Server
+    request: Message
+
+
+def transitions(space: Space) -> Iterator[Transition]:
+    """All that the server was asked in an exploration, each once."""
+    for server, message, place in space.asked.arguments():
+        request = space.messages.things[message]._replace(instance=NAMES[place])
+        yield Transition(_at(NOW, space.servers.things[server]), request)
+
+
+def _at(now: int, server: Server) -> Server:
+    """The same state at another time."""
+    if server.clock is None:
+        return server
+    sessions = {
+        name: entry._replace(heartbeat=entry.heartbeat + now)
+        for name, entry in server.sessions.items()
+    }
+    return server._replace(
+        clock=server.clock + now, wall=server.wall + now, sessions=model.Map(sessions)
+    )
+
+
+def compare(client: redis.Redis, asked: Sequence[Transition], script: Script = COUNTER) -> None:
+    """AssertionError at the first transition in which the script differs from the oracle."""
+    sha = client.script_load(script.text)
+    for first in range(0, len(asked), AT_ONCE):
+        some = asked[first : first + AT_ONCE]
+        pipeline = client.pipeline(transaction=False)
+        places = [_ask(pipeline, sha, transition) for transition in some]
+        answers = pipeline.execute()
+        for transition, place in zip(some, places, strict=True):
+            _check(transition, answers[place], answers[place + 1 : place + 1 + len(EVERYTHING)])
+
+
+def _ask(pipeline: Any, sha: str, transition: Transition) -> int:
+    """Returns where among the pipeline's answers the script's is."""
+    pipeline.delete(*EVERYTHING)
+    wire.store(pipeline, PREFIX, transition.before)
+    words = wire.request(transition.request, PREFIX, NOW)
+    keys = sum(word.startswith(ROOT) for word in words)
+    place = len(pipeline.command_stack)
+    pipeline.evalsha(sha, keys, *words)
+    for name in EVERYTHING:
+        (pipeline.smembers if name.endswith(":keys") else pipeline.hgetall)(name)
+    return place
+
+
+def _check(transition: Transition, mine: list[int], held: list[Any]) -> None:
+    after, reply = model.serve(transition.before, transition.request, NOW)
+    assert mine == wire.reply(reply), f"{transition}: {mine}, not {reply}"
+    stored = wire.Stored.of(PREFIX, dict(zip(EVERYTHING, held, strict=True)))
+    right = {key: counter for key, counter in after.counters.items() if counter != model.Counter()}
+    written = {
+        key: counter for key, counter in stored.counters.items() if counter != model.Counter()
+    }
+    assert written == right, f"{transition}: {written}, not {right}"
+    assert stored.sessions == after.sessions, f"{transition}: {stored.sessions}"
+    assert (stored.clock, stored.wall, stored.opened) == (after.clock, after.wall, after.opened)
+    assert stored.keys == set(stored.counters)
+    for key, counter in stored.counters.items():
+        assert stored.totals[key] == counter.total, f"R7: {transition}"
+        _check_bound(stored, key, after, transition)
+
+
+def _check_bound(stored: wire.Stored, key: str, after: Server, transition: Transition) -> None:
+    """A counter that seems to need no look has no dead slice."""
+    owners = [after.sessions.get(name) for name in stored.counters[key].slices]
+    if stored.closed_of[key] == stored.closed:
+        assert None not in owners, f"{transition}: an owner without a session goes unseen"
+        beats = [owner.heartbeat for owner in owners if owner]
+        assert stored.oldest[key] <= min(beats, default=after.clock or 0), (
+            f"{transition}: oldest heartbeat"
+        )

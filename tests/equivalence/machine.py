@@ -1,0 +1,285 @@
+"""The stateful suite: Hypothesis drives production and oracle through the same history.
+
+1 to 5 instances, several keys, every operation, counts at the edges of the range, clock jumps to
+the millisecond around the threshold, silent deaths, returns and new instances, and every fault of
+`world.Fate`, lost data and rollbacks. `World` compares after each step; there is nothing to assert
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from distkit.redis.sync import COUNTER, Script
+from oracle import model
+from oracle.conform.strategies import (
+    KEYS,
+    MOST_INSTANCES,
+    conditions,
+    counts,
+    jump,
+    jumps,
+    keys,
+    kinds,
+    offsets,
+    plain_kinds,
+    small_counts,
+    steps,
+    thresholds,
+    touches,
+)
+from tests.harness.side_by_side import COUNTED, AsyncBackend, Backend, Fate, SideBySide
+
+_given_up = st.sampled_from(
+    [
+        (Fate.REPLY_LOST, Fate.REQUEST_LOST, Fate.REQUEST_LOST),
+        (Fate.DELAYED, Fate.REQUEST_LOST, Fate.REPLY_LOST),
+        (Fate.DELAYED, Fate.REQUEST_LOST, Fate.REQUEST_LOST),
+    ]
+)
+fates = st.one_of(
+    st.just(()),
+    st.just(()),
+    _given_up,
+    st.lists(st.sampled_from(Fate), max_size=4).map(tuple),
+)
+
+
+class CounterMachine(RuleBasedStateMachine):
+    """Subclassed by `machine_on` with a backend."""
+
+    backend: Callable[[], Backend]
+    script: Script
+    faults: bool
+    world: SideBySide
+
+    @initialize(threshold=thresholds, instances=st.integers(1, 3))
+    def begin(self, threshold: int, instances: int) -> None:
+        self.world = SideBySide(type(self).backend(), threshold, self.script)
+        for _ in range(instances):
+            self.world.join()
+
+    def _who(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.world.instances)), label="who")
+
+    def _met(self, fates: Sequence[Fate]) -> Sequence[Fate]:
+        return fates if self.faults else ()
+
+    @rule(data=st.data(), key=keys, kind=kinds, count=counts, fates=fates)
+    def call(
+        self, data: st.DataObject, key: str, kind: str, count: int, fates: Sequence[Fate]
+    ) -> None:
+        self.world.call(
+            self._who(data), key, kind, count if kind in COUNTED else 0, self._met(fates)
+        )
+
+    @rule(data=st.data(), key=keys, kind=plain_kinds, count=small_counts)
+    def plain_call(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
+        """The ordinary, more often, so that what went wrong has somebody to see it."""
+        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+
+    @rule(
+        data=st.data(),
+        key=keys,
+        kind=st.sampled_from(model.CONDITIONAL),
+        count=counts,
+        condition=conditions,
+        fates=fates,
+    )
+    def call_if(
+        self,
+        data: st.DataObject,
+        key: str,
+        kind: str,
+        count: int,
+        condition: model.Condition,
+        fates: Sequence[Fate],
+    ) -> None:
+        self.world.call(self._who(data), key, kind, count, self._met(fates), condition)
+
+    @rule(data=st.data(), kind=st.sampled_from(model.CONDITIONAL), off=st.integers(-1, 1))
+    def call_if_nearby(self, data: st.DataObject, kind: str, off: int) -> None:
+        """A condition on what is there, give or take 1: at its edge. Somebody else counts, too."""
+        who, key = self._who(data), KEYS[0]
+        self.world.call(self._who(data), key, "inc", 3)
+        total, _, own = self.world.server.counters.get(key, model.Counter()).view(who)
+        there = own if kind == "set_on_instance" else total
+        test = data.draw(st.sampled_from(model.RELATIONS))
+        condition = model.Condition(test, max(-model.LIMIT, min(model.LIMIT, there + off)))
+        self.world.call(who, key, kind, 1, (), condition)
+
+    @rule(
+        data=st.data(),
+        todo=st.lists(st.tuples(keys, steps), min_size=1, max_size=6),
+        fates=fates,
+    )
+    def call_many(
+        self, data: st.DataObject, todo: list[tuple[str, model.Step]], fates: Sequence[Fate]
+    ) -> None:
+        self.world.call_many(self._who(data), todo, self._met(fates))
+
+    @precondition(lambda self: isinstance(self.world.backend, AsyncBackend))
+    @rule(
+        data=st.data(),
+        callers=st.lists(st.lists(st.tuples(keys, steps), max_size=3), min_size=2, max_size=5),
+        fates=fates,
+    )
+    def together(
+        self,
+        data: st.DataObject,
+        callers: list[list[tuple[str, model.Step]]],
+        fates: Sequence[Fate],
+    ) -> None:
+        """Group commit: callers of one instance that have calls in flight at once."""
+        self.world.together(self._who(data), callers, self._met(fates))
+
+    @rule(data=st.data(), fates=fates)
+    def heartbeat(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
+        self.world.heartbeat(self._who(data), self._met(fates))
+
+    @rule(data=st.data(), fates=fates)
+    def leave(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
+        """R16; it may come back."""
+        self.world.leave(self._who(data), self._met(fates))
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys)
+    def come_back(self, data: st.DataObject, key: str) -> None:
+        """R16: one leaves and comes back, and then a copy of its leave arrives."""
+        who = self._who(data)
+        self.world.leave(who, (Fate.COPIED, Fate.COPIED))
+        self.world.call(who, key, "inc", 1)
+        if self.world.copies:
+            self.world.deliver_copy(len(self.world.copies) - 1)
+        self.world.call(who, key, "get")
+
+    @precondition(lambda self: len(self.world.instances) > 1)
+    @rule(data=st.data(), key=keys)
+    def touch_the_edge(self, data: st.DataObject, key: str) -> None:
+        """R2: a death and a return at the edge of the range take a total beyond it."""
+        one, other = data.draw(
+            st.permutations(sorted(self.world.instances)).map(lambda names: names[:2])
+        )
+        self.world.call(one, key, "set_on_instance", model.LIMIT)
+        self.world.advance(self.world.threshold)
+        self.world.call(other, key, "set_on_instance", model.LIMIT)
+        self.world.call(one, key, "get")
+        self.world.call(other, key, "set", 1, (), data.draw(conditions))
+        self.world.call(one, key, "set_on_instance", data.draw(small_counts))
+        self.world.call(other, key, "get")
+
+    @rule(data=st.data(), everybody=st.booleans())
+    def clear(self, data: st.DataObject, everybody: bool) -> None:
+        who = self._who(data)
+        if everybody:
+            self.world.clear(who)
+        else:
+            self.world.clear_on_instance(who)
+
+    @rule(
+        data=st.data(),
+        off=offsets,
+        how=jumps,
+    )
+    def clock(self, data: st.DataObject, off: int, how: str) -> None:
+        self.world.advance(jump(how, self.world.threshold) + off)
+
+    @precondition(lambda self: len(self.world.instances) > 1)
+    @rule(data=st.data(), key=keys, off=touches)
+    def fall_silent(self, data: st.DataObject, key: str, off: int) -> None:
+        """One counts, and is not heard for the threshold, give or take 1 ms; another looks."""
+        silent, watcher = data.draw(
+            st.permutations(sorted(self.world.instances)).map(lambda names: names[:2])
+        )
+        self.world.call(silent, key, "inc", 1)
+        self.world.advance(self.world.threshold + off)
+        self.world.call(watcher, key, "get")
+
+    @precondition(lambda self: len(self.world.instances) < MOST_INSTANCES)
+    @rule()
+    def join(self) -> None:
+        self.world.join()
+
+    @precondition(lambda self: len(self.world.instances) > 1)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        self.world.die(self._who(data))
+
+    @precondition(lambda self: self.world.copies)
+    @rule(data=st.data())
+    def late_copy(self, data: st.DataObject) -> None:
+        last = len(self.world.copies) - 1
+        self.world.deliver_copy(data.draw(st.integers(0, last), label="copy"))
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
+    def call_without_server(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
+        self.world.server_down()
+        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+        self.world.server_up()
+
+    @rule()
+    def flush_scripts(self) -> None:
+        self.world.flush_scripts()
+
+    @precondition(lambda self: self.faults)
+    @rule()
+    def flush(self) -> None:
+        self.world.flush()
+
+    @precondition(lambda self: self.faults)
+    @rule()
+    def snapshot(self) -> None:
+        self.world.snapshot()
+
+    @precondition(lambda self: self.world.snapshots)
+    @rule(data=st.data())
+    def roll_back(self, data: st.DataObject) -> None:
+        last = len(self.world.snapshots) - 1
+        self.world.roll_back(data.draw(st.integers(0, last), label="snapshot"))
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
+    def fail_over(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
+        """Answered calls are lost; a copy of the last one arrives at what is left of them."""
+        world, owner = self.world, self._who(data)
+        world.snapshot()
+        world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+        world.call(owner, key, "inc", 1, (Fate.COPIED,))
+        world.roll_back(-1)
+        world.deliver_copy(-1)
+        world.call(owner, key, "get")
+
+    @invariant()
+    def stored_as_in_the_oracle(self) -> None:
+        if hasattr(self, "world"):
+            self.world.check_state()
+
+
+def machine_on(
+    backend: Callable[[], Backend], script: Script = COUNTER, *, faults: bool = True
+) -> type[CounterMachine]:
+    """The state machine on one Redis, with production's script or a planted defect.
+
+    Without faults, R13's formula is compared to the end.
+    """
+    content = {"backend": staticmethod(backend), "script": script, "faults": faults}
+    return type("CounterMachine", (CounterMachine,), content)
+
+
+def explore(machine: type[CounterMachine], how: settings | None = None) -> None:
+    """Let Hypothesis look for a history that fails; the profile says how long, unless told."""
+    run: Any = run_state_machine_as_test  # untyped in the older releases that Python 3.10 gets
+    run(machine, settings=how)

@@ -1,0 +1,858 @@
+"""Histories for people to read: what is done, and what must be answered.
+
+One line, one event. A letter is an instance; it joins when it is first named.
+
+    A inc k 10 -> 10 10               a call, and its (cumulative, instance_count)
+    A inc k max -> CounterOverflowError
+    A inc k 1 [reply lost] -> 1 1     a call whose transmissions meet these fates, in order
+    A inc k 1; inc j 2 -> 1 1; 2 2    steps that share one request
+    A inc k 1 if lt 5 -> 2 2 from 1 1 a call with a condition, and its (new, old)
+    A heartbeat
+    A clears itself                   clear_on_instance
+    A leaves                          the end of its `with`; fates may follow
+    A dies                            without a word
+    wait 30000                        the server's wall clock moves (back: negative)
+    empty, forget scripts             FLUSHALL, SCRIPT FLUSH, by somebody else
+    copy, restore 0                   a replica copies Redis; the first copy takes over
+    late copy                         the oldest copy still under way arrives
+    down, up                          no server can be reached
+
+The threshold is 30,000 ms; `max` is 2^53 - 1. Each history runs on production and on the oracle, in
+`world.World`, which compares them all along; the numbers here are the third opinion.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from distkit.redis.sync import COUNTER, Script
+from oracle import model
+from tests.harness.side_by_side import COUNTED, Backend, Fate, SideBySide
+
+THRESHOLD = 30_000
+FATES = {
+    "delivered": Fate.DELIVERED,
+    "request lost": Fate.REQUEST_LOST,
+    "reply lost": Fate.REPLY_LOST,
+    "twice": Fate.TWICE,
+    "delayed": Fate.DELAYED,
+    "copied": Fate.COPIED,
+    "copied, reply lost": Fate.COPIED_REPLY_LOST,
+    "emptied": Fate.EMPTIED,
+    "reaped": Fate.REAPED,
+}
+
+
+class Scenario(NamedTuple):
+    name: str
+    rules: str
+    history: str
+
+
+SCENARIOS = [
+    Scenario(
+        "the README's example",
+        "R9",
+        """
+        A inc connections 5 -> 5 5
+        A dec connections 2 -> 3 3
+        A get connections -> 3 3
+        A set_on_instance connections 10 -> 10 10
+        A set connections 100 -> 100 100
+        A delete_on_instance connections -> 0 100
+        A delete connections -> 0 0
+        """,
+    ),
+    # What another implementation answered wrongly: spec/SPEC.md, "What others get wrong".
+    Scenario(
+        "a dead slice that was stale already takes nothing from the total",
+        "R6 R8",
+        """
+        A inc k 10 -> 10 10
+        B set k 100 -> 100 100
+        wait 29999
+        B get k -> 100 100
+        wait 1
+        B get k -> 100 100
+        """,
+    ),
+    Scenario(
+        "a read does not revive a stale slice",
+        "R6 R9",
+        """
+        A inc k 10 -> 10 10
+        B set k 100 -> 100 100
+        A get k -> 100 0
+        A inc k 1 -> 101 1
+        """,
+    ),
+    Scenario(
+        "a negative slice comes back too",
+        "R10",
+        """
+        A dec k 5 -> -5 -5
+        B inc k 1 -> -4 1
+        wait 30000
+        B get k -> 1 1
+        A get k -> -4 -5
+        """,
+    ),
+    Scenario(
+        "a total beyond 2^53 is refused, not rounded",
+        "R2",
+        """
+        A set k max -> max max
+        A inc k 1 -> CounterOverflowError
+        A get k -> max max
+        """,
+    ),
+    # R2
+    Scenario(
+        "a refused step changes nothing and the others of its request go on",
+        "R2",
+        """
+        A inc k max; inc k 1; inc j 1; dec k 1 -> max max; CounterOverflowError; 1 1; 9007199254740990 9007199254740990
+        B inc k 2 -> CounterOverflowError
+        B inc k 1 -> max 1
+        """,
+    ),
+    Scenario(
+        "a slice may not leave the range either, where the total would not",
+        "R2",
+        """
+        A set_on_instance k -max -> -max -max
+        B set_on_instance k max -> 0 max
+        B inc k 1 -> CounterOverflowError
+        B get k -> 0 max
+        """,
+    ),
+    Scenario(
+        "deaths and returns can move a total out of the range; steps that leave it so are refused",
+        "R2 R7 R10",
+        """
+        A set_on_instance k max -> max max
+        wait 30000
+        B set_on_instance k max -> max max
+        A heartbeat
+        B get k -> CounterOverflowError
+        B delete k -> CounterOverflowError
+        B inc k 1 -> CounterOverflowError
+        A set_on_instance k -3 -> 9007199254740988 -3
+        B get k -> 9007199254740988 max
+        A set k 5 -> 5 5
+        """,
+    ),
+    Scenario(
+        "set gives a key whose total is out of the range a new one",
+        "R2 R9",
+        """
+        A dec k max -> -max -max
+        wait 30000
+        B dec k max -> -max -max
+        A heartbeat
+        A get k -> CounterOverflowError
+        A set k 0 -> 0 0
+        B get k -> 0 0
+        """,
+    ),
+    # R3, R4, R5
+    Scenario(
+        "a clock that jumps back costs nothing",
+        "R3",
+        """
+        A inc k 1 -> 1 1
+        wait -3600000
+        B inc k 1 -> 2 1
+        wait 29999
+        B get k -> 2 1
+        """,
+    ),
+    Scenario(
+        "a clock that jumps forward looks like silence",
+        "R3 R5",
+        """
+        A inc k 1 -> 1 1
+        wait 86400000
+        B get k -> 0 0
+        A get k -> 1 1
+        """,
+    ),
+    Scenario(
+        "time is the sum of the steps forward",
+        "R3 R5",
+        """
+        A inc k 1 -> 1 1
+        wait 20000
+        B get k -> 1 0
+        wait -20000
+        B get k -> 1 0
+        wait 9999
+        B get k -> 1 0
+        wait 1
+        B get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "a read is a heartbeat",
+        "R4",
+        """
+        A inc k 1 -> 1 1
+        wait 20000
+        A get k -> 1 1
+        wait 20000
+        B get k -> 1 0
+        """,
+    ),
+    Scenario(
+        "a call on another key is a heartbeat for all of them",
+        "R4",
+        """
+        A inc k 1 -> 1 1
+        wait 20000
+        A inc j 1 -> 1 1
+        wait 20000
+        B get k -> 1 0
+        """,
+    ),
+    Scenario(
+        "a heartbeat is a heartbeat",
+        "R4",
+        """
+        A inc k 1 -> 1 1
+        wait 20000
+        A heartbeat
+        wait 29999
+        B get k -> 1 0
+        wait 1
+        B get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "dead exactly at the threshold, and not 1 ms before",
+        "R5",
+        """
+        A inc k 1 -> 1 1
+        wait 29999
+        B get k -> 1 0
+        wait 1
+        B get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "the slice of one is looked at although another's heartbeat is fresh",
+        "R5 R8",
+        """
+        A inc k 1 -> 1 1
+        B inc k 2 -> 3 2
+        wait 15000
+        B get k -> 3 2
+        C inc k 4 -> 7 4
+        wait 15000
+        C get k -> 6 4
+        wait 15000
+        C get k -> 4 4
+        """,
+    ),
+    Scenario(
+        "nobody is dead to itself",
+        "R5",
+        """
+        A inc k 7 -> 7 7
+        wait 86400000
+        A get k -> 7 7
+        """,
+    ),
+    # R6 to R9
+    Scenario(
+        "set makes every other slice stale, and its owner starts again from 0",
+        "R6 R9",
+        """
+        A inc k 10 -> 10 10
+        B inc k 20 -> 30 20
+        C set k 5 -> 5 5
+        A inc k 1 -> 6 1
+        B dec k 1 -> 5 -1
+        """,
+    ),
+    Scenario(
+        "delete returns what was there and leaves nothing",
+        "R9",
+        """
+        A inc k 10 -> 10 10
+        B inc k 20 -> 30 20
+        A delete k -> 30 10
+        B get k -> 0 0
+        A get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "delete_on_instance leaves the others' slices",
+        "R9",
+        """
+        A inc k 10 -> 10 10
+        B inc k 20 -> 30 20
+        A delete_on_instance k -> 20 10
+        A delete_on_instance k -> 20 0
+        B get k -> 20 20
+        """,
+    ),
+    Scenario(
+        "an owner that was reaped on one key learns of it on any other",
+        "R8 R10",
+        """
+        A inc k 1 -> 1 1
+        A inc j 2 -> 2 2
+        wait 30000
+        B get k -> 0 0
+        A get j -> 2 2
+        B get k -> 1 0
+        """,
+    ),
+    Scenario(
+        "whether a dead slice was removed cannot be told from any reply",
+        "R8 R13",
+        """
+        A inc k 1 -> 1 1
+        A inc j 2 -> 2 2
+        wait 30000
+        B get k -> 0 0
+        A heartbeat
+        C get j -> 2 0
+        C get k -> 1 0
+        """,
+    ),
+    Scenario(
+        "an instance that nobody missed just goes on",
+        "R13",
+        """
+        A inc k 1 -> 1 1
+        wait 86400000
+        A heartbeat
+        B get k -> 1 0
+        """,
+    ),
+    # R10
+    Scenario(
+        "a slice comes back as it was after a false death",
+        "R10",
+        """
+        A inc k 10 -> 10 10
+        B inc k 1 -> 11 1
+        wait 30000
+        B get k -> 1 1
+        A inc k 1 -> 12 11
+        """,
+    ),
+    Scenario(
+        "a slice does not come back once the epoch has moved on",
+        "R6 R10",
+        """
+        A inc k 10 -> 10 10
+        wait 30000
+        B set k 50 -> 50 50
+        A get k -> 50 0
+        """,
+    ),
+    Scenario(
+        "one call on any key puts back every slice",
+        "R10",
+        """
+        A inc k 1 -> 1 1
+        A inc j 2 -> 2 2
+        B inc k 10 -> 11 10
+        empty
+        A get other -> 0 0
+        B heartbeat
+        C get k -> 11 0
+        C get j -> 2 0
+        """,
+    ),
+    Scenario(
+        "an epoch that Redis has lost is put back with the slice",
+        "R10",
+        """
+        A inc k 10 -> 10 10
+        B set k 100 -> 100 100
+        empty
+        B get k -> 100 100
+        A get k -> 100 0
+        """,
+    ),
+    Scenario(
+        "an older slice put back first yields to the newer epoch",
+        "R10",
+        """
+        A inc k 10 -> 10 10
+        B set k 100 -> 100 100
+        empty
+        A get k -> 10 10
+        B get k -> 100 100
+        A get k -> 100 0
+        """,
+    ),
+    Scenario(
+        "a failover that lost writes loses no count",
+        "R10",
+        """
+        A inc k 10 -> 10 10
+        B inc k 1 -> 11 1
+        copy
+        A inc k 5 -> 16 15
+        restore 0
+        A get k -> 15 15
+        B get k -> 16 1
+        """,
+    ),
+    Scenario(
+        "after lost writes a late copy does not wipe what was put back",
+        "R10 R11",
+        """
+        A inc k 1 -> 1 1
+        B inc k 2 -> 3 2
+        copy
+        B set k 10 [copied] -> 10 10
+        A inc k 3 -> 13 3
+        restore 0
+        A get k -> 3 3
+        late copy
+        B get k -> 13 10
+        A get k -> 13 3
+        """,
+    ),
+    Scenario(
+        "the owner's memory wins over an equal copy",
+        "R10",
+        """
+        A inc k 5 -> 5 5
+        B heartbeat
+        copy
+        B set k 100 -> 100 100
+        A inc k 1 [copied] -> 101 1
+        restore 0
+        late copy
+        A get k -> 1 1
+        B get k -> 100 100
+        A get k -> 101 1
+        """,
+    ),
+    Scenario(
+        "forgotten scripts are sent again",
+        "R10",
+        """
+        A inc k 1 -> 1 1
+        forget scripts
+        A inc k 1 -> 2 2
+        """,
+    ),
+    # R11
+    Scenario(
+        "a lost request is sent again",
+        "R11",
+        """
+        A inc k 1 [request lost; request lost] -> 1 1
+        A inc k 1 [request lost] -> 2 2
+        """,
+    ),
+    Scenario(
+        "a lost reply is asked for again and nothing counts twice",
+        "R11",
+        """
+        A heartbeat
+        A inc k 1 [reply lost; reply lost] -> 1 1
+        A set k 5 [reply lost] -> 5 5
+        A delete k [reply lost] -> 5 5
+        B inc k 1 [reply lost; twice; reply lost] -> 1 1
+        """,
+    ),
+    Scenario(
+        "a retry gets the first reply, whatever has happened since",
+        "R11",
+        """
+        A heartbeat
+        A inc k 1; get j; inc k 2 [reply lost] -> 1 1; 0 0; 3 3
+        A set k max; inc k 1 [reply lost] -> max max; CounterOverflowError
+        """,
+    ),
+    Scenario(
+        "a request that arrives twice runs once",
+        "R11",
+        """
+        A inc k 1 [twice; twice] -> 1 1
+        A inc k 1 [twice] -> 2 2
+        A set k 7 [twice] -> 7 7
+        A inc k 1 [twice] -> 8 8
+        """,
+    ),
+    Scenario(
+        "a late copy runs nothing",
+        "R11",
+        """
+        A heartbeat
+        A inc k 1 [copied] -> 1 1
+        A set k 10 [copied] -> 10 10
+        A inc k 1 -> 11 11
+        late copy
+        late copy
+        A get k -> 11 11
+        """,
+    ),
+    Scenario(
+        "a request that was given up runs at most once, and never after the next call",
+        "R11 R12",
+        """
+        A heartbeat
+        A inc k 1 [delayed; request lost; request lost] -> OutcomeUnknownError
+        A get k -> 0 0
+        late copy
+        A get k -> 0 0
+        A inc k 1 [reply lost; reply lost; reply lost] -> OutcomeUnknownError
+        A get k -> 1 1
+        """,
+    ),
+    Scenario(
+        "a late copy runs nothing after its instance was presumed dead and came back",
+        "R8 R11",
+        """
+        A heartbeat
+        A inc k 1 [copied] -> 1 1
+        A inc k 1 [copied] -> 2 2
+        wait 30000
+        B get k -> 0 0
+        late copy
+        A get k -> 2 2
+        late copy
+        B get k -> 2 0
+        """,
+    ),
+    Scenario(
+        "a late copy of an open takes nobody's session",
+        "R11",
+        """
+        A inc k 1 [copied] -> 1 1
+        A inc k 1 -> 2 2
+        late copy
+        A inc k 1 -> 3 3
+        """,
+    ),
+    # R12
+    Scenario(
+        "set unanswered and its session lost: unknown; the next call works",
+        "R12",
+        """
+        A inc k 1 -> 1 1
+        A set k 5 [reaped] -> OutcomeUnknownError
+        A inc k 1 -> 1 1
+        """,
+    ),
+    Scenario(
+        "an unknown set may have moved the epoch and left nothing behind",
+        "R12",
+        """
+        A heartbeat
+        B inc k 7 -> 7 7
+        A set k 5 [reaped] -> OutcomeUnknownError
+        A get k -> 0 0
+        B get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "delete unanswered and Redis emptied: unknown; what was remembered is back",
+        "R10 R12",
+        """
+        A inc k 3 -> 3 3
+        A delete k [emptied] -> OutcomeUnknownError
+        A get k -> 3 3
+        """,
+    ),
+    Scenario(
+        "a slice-local step whose session was lost counts once",
+        "R12",
+        """
+        A inc k 1 -> 1 1
+        A inc k 1 [reaped] -> 2 2
+        A inc k 1 [emptied] -> 3 3
+        A set_on_instance k 9 [reaped] -> 9 9
+        B get k -> 9 0
+        """,
+    ),
+    Scenario(
+        "the slice-local steps of a request survive the unknown ones",
+        "R12",
+        """
+        A inc k 1 -> 1 1
+        A inc j 1; set k 5; inc k 2 [emptied] -> 1 1; OutcomeUnknownError; 3 3
+        """,
+    ),
+    Scenario(
+        "a call that no server heard was not executed",
+        "R12",
+        """
+        A inc k 1 -> 1 1
+        down
+        A inc k 1 -> NotExecutedError
+        up
+        A get k -> 1 1
+        """,
+    ),
+    Scenario(
+        "clearing an instance takes what its unanswered calls did too",
+        "R12",
+        """
+        A heartbeat
+        A inc k 5 [reply lost; reply lost; reply lost] -> OutcomeUnknownError
+        A clears itself
+        B get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "a late copy of an open after a false death is not taken for lost writes",
+        "R10",
+        """
+        A inc k 10 [copied] -> 10 10
+        B inc k 1 -> 11 1
+        wait 30000
+        B get k -> 1 1
+        late copy
+        A get k -> 11 10
+        B get k -> 11 1
+        """,
+    ),
+    # R14
+    Scenario(
+        "an instance that opens a session closes those of the dead",
+        "R14",
+        """
+        A heartbeat
+        B inc k 1 -> 1 1
+        wait 30000
+        C heartbeat
+        A heartbeat
+        B inc k 1 -> 2 2
+        """,
+    ),
+    # R15
+    Scenario(
+        "a step with a condition runs if it holds, and answers the state after and before",
+        "R15",
+        """
+        A inc k 5 if eq 0 -> 5 5 from 0 0
+        B inc k 2 if gt 4 -> 7 2 from 5 0
+        B inc k 1 if lt 7 -> 7 2 from 7 2
+        B inc k 1 if gt 7 -> 7 2 from 7 2
+        B inc k 1 if ne 7 -> 7 2 from 7 2
+        A inc k -1 if ne 0 -> 6 4 from 7 5
+        """,
+    ),
+    Scenario(
+        "the condition of set is on the total, and that of set_on_instance on the slice",
+        "R15",
+        """
+        A inc k 5 -> 5 5
+        B set_on_instance k 3 if eq 5 -> 5 0 from 5 0
+        B set_on_instance k 3 if eq 0 -> 8 3 from 5 0
+        B set k 1 if lt 8 -> 8 3 from 8 3
+        B set k 1 if eq 8 -> 1 1 from 8 3
+        A get k -> 1 0
+        """,
+    ),
+    Scenario(
+        "a limit is never passed, and a crash leaks nothing",
+        "R15 R8",
+        """
+        A inc k 1 if lt 2 -> 1 1 from 0 0
+        B inc k 1 if lt 2 -> 2 1 from 1 0
+        C inc k 1 if lt 2 -> 2 0 from 2 0
+        A dies
+        wait 30000
+        C inc k 1 if lt 2 -> 1 1 from 0 0
+        B inc k 1 if lt 2 -> 2 1 from 2 1
+        """,
+    ),
+    Scenario(
+        "each condition of a request sees what the steps before it made",
+        "R15",
+        """
+        A inc k 1 if eq 0; inc k 1 if eq 0; set k 9 if gt 0; inc k 1 if eq 9 -> 1 1 from 0 0; 1 1 from 1 1; 9 9 from 1 1; 10 10 from 9 9
+        A inc k 1 if eq 10; inc k 1 if eq 10 [reply lost] -> 11 11 from 10 10; 11 11 from 11 11
+        """,
+    ),
+    Scenario(
+        "conditions at the edges of the range",
+        "R2 R15",
+        """
+        A set k max if lt max -> max max from 0 0
+        A inc k 1 if eq max -> CounterOverflowError
+        A inc k 1 if lt max -> max max from max max
+        B inc k -max if gt 9007199254740990 -> 0 -max from max 0
+        B inc k -1 if gt -max -> CounterOverflowError
+        B set_on_instance k -1 if eq -max -> 9007199254740990 -1 from 0 -max
+        """,
+    ),
+    Scenario(
+        "a condition on a total that is out of the range is refused, even for set",
+        "R2 R15",
+        """
+        A set_on_instance k max -> max max
+        wait 30000
+        B set_on_instance k max -> max max
+        A heartbeat
+        B set k 1 if gt 0 -> CounterOverflowError
+        B set_on_instance k 1 if eq max -> CounterOverflowError
+        B set k 1 -> 1 1
+        """,
+    ),
+    Scenario(
+        "unanswered and the session lost: what is slice-local is decided anew, set_if is unknown",
+        "R12 R15",
+        """
+        A inc k 1 -> 1 1
+        A inc k 1 if eq 1 [reaped] -> 2 2 from 1 1
+        A set k 9 if eq 2 [reaped] -> OutcomeUnknownError
+        """,
+    ),
+    # R16
+    Scenario(
+        "who leaves takes its slices along at once",
+        "R16",
+        """
+        A inc k 5 -> 5 5
+        A inc j 1 -> 1 1
+        B inc k 2 -> 7 2
+        A leaves
+        B get k -> 2 2
+        B get j -> 0 0
+        A get k -> 2 0
+        A inc k 1 -> 3 1
+        """,
+    ),
+    Scenario(
+        "a later life of an id finds nothing that an earlier one has left",
+        "R16",
+        """
+        A inc k 5 -> 5 5
+        A inc j 1 -> 1 1
+        A leaves
+        A get k -> 0 0
+        B get j -> 0 0
+        """,
+    ),
+    Scenario(
+        "to leave is exact over a network that fails, and a late copy of it does nothing",
+        "R16 R11",
+        """
+        A inc k 5 -> 5 5
+        B inc k 2 -> 7 2
+        A leaves [reply lost; copied; reply lost; copied]
+        B get k -> 2 2
+        A inc k 1 -> 3 1
+        late copy
+        late copy
+        A inc k 1 -> 4 2
+        B get k -> 4 2
+        """,
+    ),
+    Scenario(
+        "who has no session any more leaves without a word, and returns with nothing",
+        "R16",
+        """
+        A inc k 5 -> 5 5
+        A leaves
+        A leaves
+        A get k -> 0 0
+        wait 30000
+        B get k -> 0 0
+        A leaves
+        A get k -> 0 0
+        """,
+    ),
+]
+
+
+def play(scenario: Scenario, backend: Backend, script: Script = COUNTER) -> SideBySide:
+    """Run the history; AssertionError at the first line that goes otherwise."""
+    world = SideBySide(backend, THRESHOLD, script)
+    for line in filter(None, map(str.strip, scenario.history.splitlines())):
+        try:
+            _play_line(world, line)
+        except AssertionError as error:
+            raise AssertionError(f"{scenario.name}: {line}: {error}") from error
+    return world
+
+
+def _play_line(world: SideBySide, line: str) -> None:
+    words = line.split()
+    events = {
+        "wait": lambda: world.advance(int(words[1])),
+        "empty": world.flush,
+        "forget": world.flush_scripts,
+        "copy": world.snapshot,
+        "restore": lambda: world.roll_back(int(words[1])),
+        "late": lambda: world.deliver_copy(0),
+        "down": world.server_down,
+        "up": world.server_up,
+    }
+    if words[0] in events:
+        events[words[0]]()
+        return
+    if words[0] not in world.instances:
+        world.join(words[0])
+    if words[1] == "dies":
+        world.die(words[0])
+    elif words[1] == "clears":
+        world.clear_on_instance(words[0])
+    elif words[1] == "leaves":
+        assert world.leave(words[0], _fates(line.partition("[")[2].rstrip("]"))) == ""
+    elif words[1] == "heartbeat":
+        assert world.heartbeat(words[0]) == ""
+    else:
+        _play_call(world, line)
+
+
+def _play_call(world: SideBySide, line: str) -> None:
+    match = re.fullmatch(r"(\S+) ([^\[]*?)(?: \[(.*)\])? -> (.*)", line)
+    assert match, "not a line of a history"
+    name, calls, fates, right = match.groups("")
+    fates_met = _fates(fates)
+    todo = [_parsed(call) for call in calls.split(";")]
+    if len(todo) == 1:
+        kind, key, count, condition = todo[0]
+        mine = [world.call(name, key, kind, count, fates_met, condition)]
+    else:
+        steps = [(key, _step(kind, count, condition)) for kind, key, count, condition in todo]
+        mine = world.call_many(name, steps, fates_met)
+    assert mine == [_expected(text) for text in right.split(";")], f"answered {mine}"
+
+
+def _fates(text: str) -> list[Fate]:
+    return [FATES[fate.strip()] for fate in text.split(";")] if text else []
+
+
+def _parsed(call: str) -> tuple[str, str, int, model.Condition | None]:
+    """`inc k 1 if lt 5`: the kind, the key, the count, the condition."""
+    plain, _, condition = call.partition(" if ")
+    kind, key, *count = plain.split()
+    test, operand = condition.split() if condition else ("", "0")
+    return kind, key, _count(count), model.Condition(test, _number(operand)) if test else None
+
+
+def _step(kind: str, n: int, condition: model.Condition | None) -> model.Step:
+    if kind == "dec":
+        return model.Step("inc", -n, condition)
+    return model.Step(kind, n if kind in COUNTED else 0, condition)
+
+
+def _count(words: list[str]) -> int:
+    return _number(words[0]) if words else 0
+
+
+def _number(word: str) -> int:
+    return int(word.replace("max", str(model.LIMIT)))
+
+
+def _expected(text: str) -> object:
+    new, changed, old = text.partition(" from ")
+    if changed:
+        return (_expected(new), _expected(old))
+    words = text.split()
+    return words[0] if len(words) == 1 else tuple(map(_number, words))

@@ -1,0 +1,87 @@
+"""The script does what the oracle did in explored worlds: all of small ones, a sample of a larger.
+
+R2 to R14, one transition of the server at a time: see `tests/equivalence/conformance.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import pytest
+import redis
+
+from oracle.check.fast.search import Budget, Search
+from oracle.check.world import Bounds
+from tests.equivalence.conformance import Transition, compare, transitions
+from tests.equivalence.mutants import MUTANTS, Mutant
+from tests.harness.servers import RedisServer
+
+SMALL = Bounds(give_ups=1)
+WORLDS = {
+    "two calls of every kind and a clock": Bounds(ticks=1),
+    "three calls and a clock": Bounds(operations=3, kinds=("inc",), first=("inc", "set"), ticks=1),
+    "everything lost": Bounds(operations=1, losses=1, give_ups=1),
+    "rollbacks": Bounds(operations=1, rollbacks=2),
+    "two calls and a rollback": Bounds(kinds=("inc",), rollbacks=1),
+    "calls of two steps": Bounds(kinds=("inc_then_set", "set_then_inc_if", "leave"), ticks=1),
+    "two counters": Bounds(keys=2, kinds=("inc", "set", "get"), give_ups=1),
+}
+LARGE = Bounds(operations=3, ticks=1)
+SAMPLE, SEED = 3_000, 20
+
+NEEDS_MORE = {
+    "counts beyond 2^53 are taken",
+    "a total beyond 2^53 loses a unit",
+    "an unbounded list is unpacked",
+    "a refused step takes the others with it",
+    "a new counter is not listed",
+    "only positive slices are put back",
+    "the oldest heartbeat is forgotten",  # a third instance
+    "the owner's memory loses to an equal copy",  # two calls of two kinds; its trace is played
+    "lt holds for equal, too",
+    "gt holds for equal, too",
+    "the condition of set_on_instance is on the total",
+    "a condition holds on a total that is out of the range",
+}
+"""What two instances with small counts that are not negative, one step to a request, cannot
+show; of conditions they have only "eq 0"."""
+
+
+@cache
+def _asked(bounds: Bounds, budget: Budget | None = None) -> list[Transition]:
+    search = Search(bounds, budget=budget or Budget())
+    found = search.run()
+    assert not found.violation
+    return list(transitions(search.space))
+
+
+def test_all_of_a_small_world(client: redis.Redis) -> None:
+    """On every Redis, and on fakeredis."""
+    asked = _asked(SMALL)
+    assert len(asked) > 1_000
+    compare(client, asked)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_all_of_a_world_on_a_real_server(real_server: RedisServer, name: str) -> None:
+    asked = _asked(WORLDS[name])
+    assert len(asked) > 250
+    compare(real_server.client(), asked)
+
+
+def test_a_sample_of_a_large_world(real_server: RedisServer) -> None:
+    asked = _asked(LARGE, Budget(states=150_000))
+    compare(real_server.client(), random.Random(SEED).sample(asked, SAMPLE))
+
+
+can_show = [mutant for mutant in MUTANTS if mutant.name not in NEEDS_MORE]
+
+
+@pytest.mark.parametrize("mutant", can_show, ids=lambda mutant: mutant.name)
+def test_a_defect_shows_in_an_explored_world(newest_server: RedisServer, mutant: Mutant) -> None:
+    """That it can fail: the same worlds, with a defect planted in the script."""
+    asked = [each for bounds in (SMALL, *WORLDS.values()) for each in _asked(bounds)]
+    random.Random(SEED).shuffle(asked)  # most defects show soon, then
+    with pytest.raises(AssertionError):
+        compare(newest_server.client(), asked, mutant.script())

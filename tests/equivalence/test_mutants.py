@@ -1,0 +1,55 @@
+"""The suite can fail: each defect of `mutants.py`, planted in the script, is found.
+
+First by the table of histories, which takes no luck; then, for all but what needs thousands of
+instances, by the stateful machine alone, within a fraction of the default profile's examples.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import Phase, settings
+
+from tests.equivalence.machine import explore, machine_on
+from tests.equivalence.mutants import MUTANTS, Mutant
+from tests.equivalence.scenarios import SCENARIOS, play
+from tests.harness.profiles import HUNT
+from tests.harness.scale import a_crowd_dies
+from tests.harness.servers import RedisServer
+from tests.harness.side_by_side import fake_backend, real_backend
+
+NEEDS_A_CROWD = "an unbounded list is unpacked"
+for_five = [mutant for mutant in MUTANTS if mutant.name != NEEDS_A_CROWD]
+"""What a handful of instances can show."""
+
+mutants = pytest.mark.parametrize("mutant", for_five, ids=lambda m: m.name)
+
+
+def _fails(mutant: Mutant) -> list[str]:
+    backend = fake_backend()
+    found = []
+    for scenario in SCENARIOS:
+        try:
+            play(scenario, backend, mutant.script())
+        except Exception:
+            found.append(scenario.name)
+    return found
+
+
+@mutants
+def test_a_named_history_finds_the_defect(mutant: Mutant) -> None:
+    assert _fails(mutant), f"no history fails with this defect: {mutant.name}"
+
+
+def test_a_crowd_finds_the_unbounded_list() -> None:
+    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == NEEDS_A_CROWD)
+    with pytest.raises(Exception, match="too many results to unpack"):
+        a_crowd_dies(fake_backend().client, mutant.script())
+
+
+@mutants
+def test_the_stateful_machine_finds_the_defect(newest_server: RedisServer, mutant: Mutant) -> None:
+    backend = real_backend(newest_server)
+    machine = machine_on(lambda: backend, mutant.script())
+    hunt = settings(max_examples=HUNT, database=None, derandomize=True, phases=[Phase.generate])
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is that goes wrong
+        explore(machine, hunt)

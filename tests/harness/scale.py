@@ -1,0 +1,31 @@
+"""Many instances at once, made quickly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from distkit import CounterState, StrictInstanceAwareCounter
+from distkit.redis.sync import COUNTER, Script, transport_for
+from tests.harness import wire
+
+THRESHOLD = 30_000
+
+
+def a_crowd_dies(client: redis.Redis, script: Script = COUNTER, crowd: int = 9_000) -> CounterState:
+    """One counter with a slice of 1 from each of many instances, all of which are silent for the
+    threshold: the first call of a survivor, which takes its own slice to 1."""
+    now = 0
+    survivor = StrictInstanceAwareCounter(client, "crowd", clock_ms=lambda: now)
+    survivor._transport = transport_for(client, lambda: now, script)
+    survivor.inc("k")
+    root = "distkit:{crowd}:"
+    names = [f"dead{i}" for i in range(crowd)]
+    epoch, _, _, *looks = wire.text(client.hget(root + "counter:k", ":")).split()
+    head = " ".join([epoch, "0", str(crowd + 1), *looks])
+    slices: Any = dict.fromkeys(names, "1 0 2 0 0 0 0")
+    client.hset(root + "instances", mapping=dict.fromkeys(names, "0 9 2"))
+    client.hset(root + "counter:k", mapping={":": head, **slices})
+    now = THRESHOLD
+    return survivor.get("k")

@@ -1,0 +1,703 @@
+"""A world for production and oracle together: many instances, one Redis, a clock, and faults.
+
+Whatever happens here happens to both. Production's requests go through redis-py's own connections
+and retries, into which the faults are built; the oracle's go to its state machine with the same
+faults in the same places. After every step these are equal: each request as it was sent, each reply
+of the script, each outcome of a call, and all that is stored. While nothing has failed yet, R13's
+formula must give the same results too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+import fakeredis
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+from fakeredis import aioredis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+import distkit.asyncio
+from distkit import Comparator, DistkitError, StrictInstanceAwareCounter
+from distkit.core.instance import Call, Outcome
+from distkit.core.operations import DELETE, GET, INC, SET, SET_ON_INSTANCE
+from distkit.core.operations import Step as ProductionStep
+from distkit.redis import asyncio as transport_asyncio
+from distkit.redis.sync import COUNTER, Script, transport_for
+from oracle import model
+from oracle.check.properties import Meaning
+from tests.harness import wire
+from tests.harness.servers import RedisServer
+
+PREFIX = "world"
+RETRIES = 2
+"""How often redis-py sends a request again before the call gives up."""
+
+OPS = {
+    "get": GET,
+    "inc": INC,
+    "set_on_instance": SET_ON_INSTANCE,
+    "delete_on_instance": SET_ON_INSTANCE,
+    "set": SET,
+    "delete": DELETE,
+}
+
+
+COUNTED = frozenset({"inc", "dec", "set", "set_on_instance"})
+"""The operations that take a count."""
+
+
+class Fate(Enum):
+    """What becomes of one transmission."""
+
+    DELIVERED = "delivered"
+    REQUEST_LOST = "lost before it ran"
+    REPLY_LOST = "reply lost after it ran"
+    TWICE = "ran twice in a row"
+    DELAYED = "held up: lost now, delivered later"
+    COPIED = "delivered, and a copy arrives later"
+    COPIED_REPLY_LOST = "ran, reply lost, and a copy arrives later"
+    EMPTIED = "ran, reply lost, and then Redis is emptied"
+    REAPED = "ran, reply lost, and then its instance is presumed dead"
+
+    @property
+    def runs(self) -> int:
+        if self in (Fate.REQUEST_LOST, Fate.DELAYED):
+            return 0
+        return 2 if self is Fate.TWICE else 1
+
+    @property
+    def answers(self) -> bool:
+        return self in (Fate.DELIVERED, Fate.TWICE, Fate.COPIED)
+
+    @property
+    def leaves_a_copy(self) -> bool:
+        return self in (Fate.DELAYED, Fate.COPIED, Fate.COPIED_REPLY_LOST)
+
+
+class Network:
+    """Decides the fate of each transmission, in order, and writes down what happens."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.down = False
+        self.copies: list[tuple[Any, ...]] = []
+        self.aftermath: Callable[[Fate, tuple[str, ...]], None] = lambda *_: None
+        self.begin(())
+
+    def begin(self, fates: Iterable[Fate]) -> None:
+        self.fates = deque(fates)
+        self.log: list[object] = []
+
+    def next_fate(self) -> Fate:
+        return self.fates.popleft() if self.fates else Fate.DELIVERED
+
+    def note(self, command: tuple[Any, ...], fate: Fate, replies: list[Any]) -> None:
+        words = tuple(wire.text(word) for word in command[wire.FIRST_ARG :])
+        self.log += [words, *replies]
+        if fate.leaves_a_copy:
+            self.copies.append(command)
+        self.aftermath(fate, words)
+
+
+class FaultyConnection:
+    """Mixed into a redis-py connection class: script calls meet their fate, all else gets by."""
+
+    network: Network
+
+    def connect(self) -> None:
+        if self.network.down:
+            raise RedisConnectionError("connection refused")
+        super().connect()  # type: ignore[misc]
+
+    def send_command(self, *command: Any, **options: Any) -> None:
+        self.script_call = command if command[0] in ("EVALSHA", "EVAL") else None
+        if self.script_call is None:
+            super().send_command(*command, **options)  # type: ignore[misc]
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        if self.script_call is None:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        command, self.script_call = self.script_call, None
+        fate = self.network.next_fate()
+        replies: list[Any] = []
+        try:
+            for _ in range(fate.runs):
+                super().send_command(*command)  # type: ignore[misc]
+                replies.append(super().read_response(*args, **options))  # type: ignore[misc]
+        except NoScriptError:
+            self.network.fates.appendleft(fate)  # nothing ran: the whole script is sent next
+            raise
+        self.network.note(command, fate, replies)
+        if not fate.answers:
+            raise RedisConnectionError(fate.value)
+        return replies[0]
+
+
+class FaultyAsyncConnection:
+    """The same, mixed into a connection class of redis.asyncio."""
+
+    network: Network
+
+    async def connect(self) -> None:
+        if self.network.down:
+            raise RedisConnectionError("connection refused")
+        await super().connect()  # type: ignore[misc]
+
+    async def send_command(self, *command: Any, **options: Any) -> None:
+        self.script_call = command if command[0] in ("EVALSHA", "EVAL") else None
+        if self.script_call is None:
+            await super().send_command(*command, **options)  # type: ignore[misc]
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        if self.script_call is None:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        command, self.script_call = self.script_call, None
+        fate = self.network.next_fate()
+        replies: list[Any] = []
+        try:
+            for _ in range(fate.runs):
+                await super().send_command(*command)  # type: ignore[misc]
+                replies.append(await super().read_response(*args, **options))  # type: ignore[misc]
+        except NoScriptError:
+            self.network.fates.appendleft(fate)
+            raise
+        self.network.note(command, fate, replies)
+        if not fate.answers:
+            raise RedisConnectionError(fate.value)
+        return replies[0]
+
+
+class Place(NamedTuple):
+    """How a Redis is reached: by which connection classes of redis-py, with which options."""
+
+    name: str
+    connection: type
+    async_connection: type
+    options: dict[str, Any]
+
+
+def fake_place() -> Place:
+    options = {"server": fakeredis.FakeServer()}
+    connections = fakeredis.FakeRedisConnection, aioredis.FakeAsyncRedisConnection
+    return Place("fakeredis", *connections, options)
+
+
+def real_place(server: RedisServer) -> Place:
+    connections = redis.UnixDomainSocketConnection, redis.asyncio.UnixDomainSocketConnection
+    return Place(server.binary.name, *connections, {"path": server.socket})
+
+
+class Backend:
+    """A Redis for worlds to live in, one after the other, and the counter's shell to be tested:
+    here the synchronous one."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.network = Network()
+        self.admin: redis.Redis = redis.Redis(
+            connection_pool=redis.ConnectionPool(connection_class=place.connection, **place.options)
+        )
+        self.client: Any = self._client()
+
+    def _faulty(self, mixin: type, connection: type) -> type:
+        return type("Faulty", (mixin, connection), {"network": self.network})
+
+    def _client(self) -> Any:
+        connection = self._faulty(FaultyConnection, self.place.connection)
+        retry = Retry(NoBackoff(), RETRIES)
+        pool: Any = redis.ConnectionPool
+        return redis.Redis(
+            connection_pool=pool(connection_class=connection, retry=retry, **self.place.options)
+        )
+
+    def reset(self) -> None:
+        self.network.reset()
+        self.admin.flushall()
+
+    def hang_up(self) -> None:
+        """Close the client's connections."""
+        self.client.connection_pool.disconnect()
+
+    def counter(self, script: Script, clock_ms: Callable[[], int], **options: Any) -> Any:
+        """A new instance on production's script, or a defective one."""
+        counter = StrictInstanceAwareCounter(self.client, PREFIX, clock_ms=clock_ms, **options)
+        counter._instance._seq = (
+            0  # not at random: production and oracle are to use the same numbers
+        )
+        if script is not COUNTER:
+            counter._transport = transport_for(self.client, clock_ms, script)
+        return counter
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class AsyncBackend(Backend):
+    """The same for the asyncio counter: each call is run to its end in an event loop."""
+
+    def _client(self) -> Any:
+        self.loop = asyncio.new_event_loop()
+        connection = self._faulty(FaultyAsyncConnection, self.place.async_connection)
+        retry = redis.asyncio.retry.Retry(NoBackoff(), RETRIES)
+        pool: Any = redis.asyncio.ConnectionPool
+        return redis.asyncio.Redis(
+            connection_pool=pool(connection_class=connection, retry=retry, **self.place.options)
+        )
+
+    def hang_up(self) -> None:
+        self.loop.run_until_complete(self.client.connection_pool.disconnect())
+
+    def counter(self, script: Script, clock_ms: Callable[[], int], **options: Any) -> Any:
+        counter = distkit.asyncio.StrictInstanceAwareCounter(
+            self.client, PREFIX, clock_ms=clock_ms, **options
+        )
+        counter._instance._seq = 0
+        if script is not COUNTER:
+            counter._transport = transport_asyncio.transport_for(self.client, clock_ms, script)
+        return Blocking(counter, self.loop)
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.client.aclose())
+        self.loop.close()
+
+
+class Blocking:
+    """An asyncio counter whose calls can be made as if it were a synchronous one."""
+
+    def __init__(self, counter: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.counter, self._loop = counter, loop
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.counter, name)
+        if not callable(attribute):
+            return attribute
+
+        async def call(*args: Any, **options: Any) -> Any:
+            return await attribute(*args, **options)
+
+        return lambda *args, **options: self._loop.run_until_complete(call(*args, **options))
+
+    def together(self, callers: Sequence[Sequence[ProductionStep]]) -> list[list[Outcome]]:
+        """Several callers at once, each of which makes its calls one after the other."""
+
+        async def caller(steps: Sequence[ProductionStep]) -> list[Outcome]:
+            return [(await self.counter._run((step,)))[0] for step in steps]
+
+        async def everybody() -> list[list[Outcome]]:
+            return list(await asyncio.gather(*map(caller, callers)))
+
+        return self._loop.run_until_complete(everybody())
+
+
+def fake_backend() -> Backend:
+    return Backend(fake_place())
+
+
+def real_backend(server: RedisServer) -> Backend:
+    return Backend(real_place(server))
+
+
+class Pair(NamedTuple):
+    """One instance, twice."""
+
+    counter: Any
+    instance: model.Instance
+
+
+class SideBySide:
+    """The state of affairs, and all that can happen to it."""
+
+    def __init__(self, backend: Backend, threshold: int, script: Script = COUNTER) -> None:
+        backend.reset()
+        self.backend = backend
+        self.network = backend.network
+        self.script = script
+        self.threshold = threshold
+        self.wall = 1_000_000
+        self.server = model.Server()
+        self.instances: dict[str, Pair] = {}
+        self.network.aftermath = self._production_aftermath
+        self.copies: list[model.Message] = []
+        self.snapshots: list[tuple[dict[str, Any], model.Server]] = []
+        self.meaning: Meaning | None = Meaning()  # R13, until something has failed
+        self.born = 0
+
+    # --- Instances -------------------------------------------------------------------------------
+
+    def join(self, name: str = "") -> str:
+        """A new instance, which knows nothing."""
+        self.born += 1
+        name = name or f"i{self.born}"
+        counter = self.backend.counter(
+            self.script,
+            lambda: self.wall,
+            dead_instance_threshold_ms=self.threshold,
+            instance_id=name,
+        )
+        self.instances[name] = Pair(counter, model.Instance(name, self.threshold))
+        return name
+
+    def die(self, name: str) -> None:
+        """The process is gone; nobody is told."""
+        del self.instances[name]
+
+    # --- Calls -----------------------------------------------------------------------------------
+
+    def call(
+        self,
+        name: str,
+        key: str,
+        kind: str,
+        count: int = 0,
+        fates: Sequence[Fate] = (),
+        condition: model.Condition | None = None,
+    ) -> object:
+        """One public operation. Returns its result, or the name of its error."""
+        counter = self.instances[name].counter
+        args: tuple[Any, ...] = (key, count) if kind in COUNTED else (key,)
+        step = model.Step("inc", -count) if kind == "dec" else model.Step(kind, *args[1:])
+        operation = kind
+        if condition:
+            operation, args = f"{kind}_if", (key, Comparator(*condition), count)
+            step = step._replace(condition=condition)
+        self._begin(fates)
+        try:
+            mine: object = getattr(counter, operation)(*args)
+        except DistkitError as error:
+            mine = type(error).__name__
+        (right,) = self._check_call(name, ((key, step),), fates)
+        assert mine == right, f"{name}.{operation}{args}: {mine}, not {right}"
+        return mine
+
+    def call_many(
+        self, name: str, steps: Sequence[tuple[str, model.Step]], fates: Sequence[Fate] = ()
+    ) -> list[object]:
+        """Several steps in one request."""
+        counter = self.instances[name].counter
+        self._begin(fates)
+        mine = [_plain(outcome) for outcome in counter._run([_production(*s) for s in steps])]
+        right = self._check_call(name, tuple(steps), fates)
+        assert mine == list(right), f"{name}: {steps}: {mine}, not {right}"
+        return mine
+
+    def together(
+        self,
+        name: str,
+        callers: Sequence[Sequence[tuple[str, model.Step]]],
+        fates: Sequence[Fate] = (),
+    ) -> None:
+        """Several callers of one instance at once.
+
+        Who shares a request with whom is the shell's to say: it is written down, and the oracle is
+        fed the same groups. Each caller's steps must be among them once, in its own order, and
+        each must get what the oracle says.
+        """
+        counter = self.instances[name].counter
+        made = [[(_production(*item), item) for item in steps] for steps in callers]
+        whose = {id(step): (who, item) for who, steps in enumerate(made) for step, item in steps}
+        groups = _written_down(counter._instance)
+        self._begin(fates)
+        answers = counter.together([[step for step, _ in steps] for steps in made])
+        self.wall, left = self._wall_before, deque(fates)
+        given: list[list[object]] = [[] for _ in callers]
+        order: list[list[tuple[str, model.Step]]] = [[] for _ in callers]
+        for group in groups:
+            todo = [whose[id(step)] for step in group]
+            begun = model.begin(self.instances[name].instance, tuple(item for _, item in todo))
+            outcomes, _ = self._oracle_call(name, begun, left)
+            if self.meaning is not None:
+                self.meaning = self.meaning._replace(heard=self.meaning.heard.put(name, self.now))
+                meant = tuple(self._meant(name, *item) for _, item in todo)
+                assert outcomes == meant, f"R13: {todo} by {name}: {outcomes}, not {meant}"
+            for (who, item), outcome in zip(todo, outcomes, strict=True):
+                order[who].append(item)
+                given[who].append(outcome)
+        assert order == [list(steps) for steps in callers], "each step once, in its caller's order"
+        assert [list(map(_plain, answer)) for answer in answers] == given
+        self._compare()
+
+    def heartbeat(self, name: str, fates: Sequence[Fate] = ()) -> str:
+        """Returns the name of the error, or nothing."""
+        self._begin(fates)
+        mine = ""
+        try:
+            self.instances[name].counter.heartbeat()
+        except DistkitError as error:
+            mine = type(error).__name__
+        self.wall = self._wall_before
+        begun = model.begin(self.instances[name].instance, ())
+        _, right = self._oracle_call(name, begun, deque(fates))
+        if self.meaning:
+            self.meaning = self.meaning._replace(heard=self.meaning.heard.put(name, self.now))
+        self._compare()
+        assert mine == right, f"{name}.heartbeat(): {mine}, not {right}"
+        return mine
+
+    def clear(self, name: str) -> None:
+        known = set(wire.Stored(self.backend.admin, PREFIX).keys)
+        known.update(self.instances[name].instance.memory)
+        self._begin(())
+        self.instances[name].counter.clear()
+        self._check_call(name, tuple((key, model.Step("set", 0)) for key in sorted(known)), ())
+
+    def clear_on_instance(self, name: str) -> None:
+        keys = sorted(self.instances[name].instance.memory)
+        self._begin(())
+        error = ""
+        try:
+            self.instances[name].counter.clear_on_instance()
+        except DistkitError as refused:  # R2: taking a slice away can move the total out of range
+            error = type(refused).__name__
+        steps = tuple((key, model.Step("set_on_instance", 0)) for key in keys)
+        outcomes = self._check_call(name, steps, ())
+        assert error == (model.REFUSED if model.REFUSED in outcomes else "")
+
+    def leave(self, name: str, fates: Sequence[Fate] = ()) -> str:
+        """R16. If it calls again, it comes back with nothing. Returns the name of the error."""
+        counter, owner = self.instances[name]
+        self._begin(fates)
+        error = ""
+        try:
+            counter._leave()
+        except DistkitError as unfinished:
+            error = type(unfinished).__name__
+        right, left = "", deque(fates)
+        self.wall = self._wall_before
+        if owner.session:
+            clearing = [(key, model.Step("set_on_instance", 0)) for key in sorted(owner.memory)]
+            outcomes, failure = self._oracle_call(name, model.begin(owner, tuple(clearing)), left)
+            errors = [outcome for outcome in outcomes if isinstance(outcome, str)]
+            right = errors[0] if errors else failure
+        self._oracle_call(name, model.begin_leaving(self.instances[name].instance), left)
+        self._compare()
+        if self.meaning:
+            self.meaning = self.meaning.leave(name)
+        assert error == right, f"{name} leaves: {error}, not {right}"
+        return error
+
+    def _begin(self, fates: Sequence[Fate]) -> None:
+        if any(fate is not Fate.DELIVERED for fate in fates) or self.network.down:
+            self._distrust()
+        self.network.begin(fates)
+        self.log: list[object] = []
+        self._wall_before = self.wall
+
+    def _check_call(
+        self, name: str, steps: tuple[tuple[str, model.Step], ...], fates: Sequence[Fate]
+    ) -> tuple[object, ...]:
+        """Make the oracle's call, compare all that can be seen, and return its outcomes."""
+        self.wall = self._wall_before
+        begun = model.begin(self.instances[name].instance, steps)
+        outcomes, _ = self._oracle_call(name, begun, deque(fates))
+        self._compare()
+        if self.meaning is not None:
+            self.meaning = self.meaning._replace(heard=self.meaning.heard.put(name, self.now))
+            meant = tuple(self._meant(name, key, step) for key, step in steps)
+            assert outcomes == meant, f"R13: {steps} by {name}: {outcomes}, not {meant}"
+        return outcomes
+
+    def _oracle_call(
+        self, name: str, owner: model.Instance, left: deque[Fate]
+    ) -> tuple[tuple[object, ...], str]:
+        """Drive the call that has begun to its end; transmissions meet what is left of fates."""
+        while owner.call is not None and not owner.call.done:
+            owner = self._oracle_send(model.speak(owner), left)
+        failure = owner.call.failure if owner.call else ""
+        owner, outcomes = model.finish(owner)
+        self.instances[name] = self.instances[name]._replace(instance=owner)
+        return outcomes, failure
+
+    def _oracle_send(self, owner: model.Instance, fates: deque[Fate]) -> model.Instance:
+        assert owner.sent is not None
+        if self.network.down:
+            return model.give_up(owner, arrived=False)
+        for attempt in range(1 + RETRIES):
+            fate = fates.popleft() if fates else Fate.DELIVERED
+            self.log.append(wire.request(owner.sent, PREFIX, self.wall))
+            replies = [self._serve(owner.sent) for _ in range(fate.runs)]
+            self.log += [wire.reply(reply) for reply in replies]
+            if fate.leaves_a_copy:
+                self.copies.append(owner.sent)
+            self._oracle_aftermath(fate, owner.sent)
+            if fate.answers:
+                return model.hear(owner, replies[0], resent=attempt > 0)
+        return model.give_up(owner, arrived=True)
+
+    def _production_aftermath(self, fate: Fate, words: tuple[str, ...]) -> None:
+        """What happens before the request is sent again."""
+        if fate is Fate.EMPTIED:
+            self.backend.admin.flushall()
+        if fate is Fate.REAPED:
+            self.wall += self.threshold
+            keys = [word.split(":")[-1] for word in words if ":counter:" in word]
+            reaper = model.Open(f"reaper{self.wall}", 1, 0, self.threshold)
+            _, session = self._send_raw(reaper)
+            self._send_raw(_visit(reaper, session, keys))
+
+    def _oracle_aftermath(self, fate: Fate, sent: model.Message) -> None:
+        if fate is Fate.EMPTIED:
+            self.server = model.Server()
+        if fate is Fate.REAPED:
+            self.wall += self.threshold
+            keys = [part.key for part in sent.parts] if isinstance(sent, model.Request) else []
+            reaper = model.Open(f"reaper{self.wall}", 1, 0, self.threshold)
+            opened = self._serve(reaper)
+            assert isinstance(opened, model.Opened)
+            self._serve(_visit(reaper, opened.session, keys))
+
+    def _send_raw(self, request: model.Message) -> list[int]:
+        """Send a request as another program would."""
+        words = wire.request(request, PREFIX, self.wall)
+        keys = sum(word.startswith("distkit:") for word in words)
+        execute: Any = self.backend.admin.execute_command
+        reply: list[int] = execute("EVAL", self.script.text, keys, *words)
+        return reply
+
+    def _serve(self, request: model.Message) -> model.Reply:
+        self.server, reply = model.serve(self.server, request, self.wall)
+        return reply
+
+    def _meant(self, name: str, key: str, step: model.Step) -> object:
+        assert self.meaning is not None
+        self.meaning, result = self.meaning.call(name, key, step, self.now, self.threshold)
+        return model.REFUSED if result is None else result
+
+    def _distrust(self) -> None:
+        self.meaning = None
+
+    @property
+    def now(self) -> int:
+        assert self.server.clock is not None
+        return self.server.clock
+
+    # --- Time, faults ----------------------------------------------------------------------------
+
+    def advance(self, ms: int) -> None:
+        self.wall += ms
+
+    def server_down(self) -> None:
+        """Until `server_up`, nobody gets a connection."""
+        self.backend.hang_up()
+        self.network.down = True
+
+    def server_up(self) -> None:
+        self.network.down = False
+
+    def deliver_copy(self, which: int) -> None:
+        """A copy that was under way arrives now; its reply goes nowhere."""
+        self._distrust()
+        copy = self.copies.pop(which)
+        command = wire.with_wall(self.network.copies.pop(which), self.wall)
+        execute: Any = self.backend.admin.execute_command
+        try:
+            mine = execute(*command)
+        except NoScriptError:
+            mine = execute("EVAL", self.script.text, *command[2:])
+        right = wire.reply(self._serve(copy))
+        assert mine == right, f"late {copy}: {mine}, not {right}"
+        self.check_state()
+
+    def flush(self) -> None:
+        """FLUSHALL, by somebody else."""
+        self._distrust()
+        self.backend.admin.flushall()
+        self.server = model.Server()
+
+    def flush_scripts(self) -> None:
+        self.backend.admin.script_flush()
+
+    def snapshot(self) -> None:
+        admin = self.backend.admin
+        content: dict[str, Any] = {}
+        for name in map(wire.text, admin.keys("*")):
+            kind = admin.type(name)
+            content[name] = admin.hgetall(name) if kind == b"hash" else admin.smembers(name)
+        self.snapshots.append((content, self.server))
+
+    def roll_back(self, which: int) -> None:
+        """A failover to a replica that had not seen the latest writes."""
+        self._distrust()
+        content, self.server = self.snapshots[which]
+        admin = self.backend.admin
+        admin.flushall()
+        for name, value in content.items():
+            if isinstance(value, dict):
+                admin.hset(name, mapping=value)
+            else:
+                admin.sadd(name, *value)
+        self.check_state()
+
+    # --- Comparison ------------------------------------------------------------------------------
+
+    def _compare(self) -> None:
+        assert self.network.log == self.log, _first_difference(self.network.log, self.log)
+        assert len(self.network.copies) == len(self.copies)
+        self.check_state()
+
+    def check_state(self) -> None:
+        """Redis holds what the oracle holds, and what only Redis keeps is true."""
+        stored = wire.Stored(self.backend.admin, PREFIX)
+        server = self.server
+        assert (stored.clock, stored.wall) == (server.clock or 0, server.wall)
+        assert stored.opened == server.opened
+        assert stored.sessions == server.sessions
+        right = {k: c for k, c in server.counters.items() if c != model.Counter()}
+        mine = {k: c for k, c in stored.counters.items() if c != model.Counter()}
+        assert mine == right
+        assert stored.keys == set(stored.counters), "the set of keys names every counter"
+        for key, counter in stored.counters.items():
+            assert stored.totals[key] == counter.total, f"R7: total of {key!r}"
+            beats = [
+                server.sessions[name].heartbeat
+                for name in counter.slices
+                if name in server.sessions
+            ]
+            assert not beats or stored.oldest[key] <= min(beats), f"oldest heartbeat of {key!r}"
+
+
+def _visit(who: model.Open, session: int, keys: Sequence[str]) -> model.Request:
+    """A look at some keys by an instance that has just opened its session."""
+    parts = tuple(model.Part(key, model.Memory(0, 0, who.seq)) for key in keys)
+    return model.Request(who.instance, session, who.seq + 1, who.seq, who.threshold, parts)
+
+
+def _production(key: str, step: model.Step) -> ProductionStep:
+    when = Comparator(*step.condition) if step.condition else None
+    return ProductionStep(key, OPS[step.op], step.count, step.op == "delete_on_instance", when)
+
+
+def _written_down(session: Any) -> list[list[ProductionStep]]:
+    """The steps of each call that the session begins from now on, in order."""
+    groups: list[list[ProductionStep]] = []
+    begin = type(session).begin
+
+    def beginning(call: Call) -> None:
+        if call is not session.call:
+            groups.append(list(call.steps))
+        begin(session, call)
+
+    session.begin = beginning
+    return groups
+
+
+def _plain(outcome: Outcome) -> object:
+    return type(outcome).__name__ if isinstance(outcome, Exception) else outcome
+
+
+def _first_difference(mine: list[object], right: list[object]) -> str:
+    for i, (a, b) in enumerate(zip(mine, right, strict=False)):
+        if a != b:
+            return f"message {i}: production {a}, oracle {b}"
+    more = mine[len(right) :] or right[len(mine) :]
+    return f"production sent and got {len(mine)} messages, oracle {len(right)}: {more}"

@@ -1,0 +1,194 @@
+"""spec/PORTS.md and spec/vectors are what the code says and takes: a port is written from them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oracle.conform import lines, vectors
+from oracle.conform.judge import judge
+from oracle.conform.lines import ERRORS, EVENTS, FAULTS, OPERATIONS, Malformed, read_trace
+from oracle.conform.process import Process
+from tests.oracle.test_spec import RULES
+from tests.ports.python_port import Port
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "spec" / "vectors"
+PAGE = (ROOT / "spec" / "PORTS.md").read_text("utf-8")
+
+SHOWN = re.findall(r"^> (.*)\n< (.*)$", PAGE, re.M)
+"""Every message of the page with its answer, in order: together they are one conversation."""
+MESSAGES = [json.loads(message) for message, _ in SHOWN]
+
+
+# --- The page ------------------------------------------------------------------------------------
+
+
+def test_the_conversation_of_the_page_is_what_our_port_says() -> None:
+    port = Port()
+    for message, answer in SHOWN:
+        assert port.answer(json.loads(message)) == json.loads(answer), message
+
+
+def test_the_runner_says_what_the_page_shows() -> None:
+    hello, reset, *calls = (message for message, _ in SHOWN)
+    assert lines.encode(lines.hello()) == hello
+    shown = json.loads(reset)
+    assert lines.encode(lines.reset(shown["prefix"], shown["threshold_ms"])) == reset
+    for call in calls:
+        lines._check_message(json.loads(call))
+        assert lines.encode(json.loads(call)) == call, "compact, and not escaped"
+
+
+def test_the_runner_takes_the_answers_that_the_page_shows() -> None:
+    (hello, *_), (_, *answers) = zip(*[(a, b) for a, b in SHOWN], strict=True)
+    assert json.loads(hello)["op"] == "hello"
+    can = lines.capabilities(json.loads(SHOWN[0][1]))
+    assert can.operations == OPERATIONS.keys()
+    assert can.faults == set(FAULTS)
+    for message, answer in zip(MESSAGES[2:], answers[1:], strict=True):
+        lines.checked_answer(message, json.loads(answer))
+
+
+def test_every_message_fault_and_error_is_shown() -> None:
+    assert {m["op"] for m in MESSAGES} == {"hello", "reset", *OPERATIONS, *EVENTS}
+    for fault in lines.CALL_FAULTS:
+        assert any(m.get(fault) for m in MESSAGES)
+    for name, rule in ERRORS.items():
+        assert f"| `{name}` | {rule} |" in PAGE
+
+
+def test_the_options_of_the_page_are_those_of_the_command() -> None:
+    from oracle.cli.verify import verify
+
+    shown = re.findall(r"^\| `(--[a-z-]+)", PAGE, re.M)
+    there = [name for parameter in verify.params for name in parameter.opts if name[0] == "-"]
+    assert sorted(shown) == sorted(there)
+
+
+def test_the_trace_of_the_page_is_a_golden_one() -> None:
+    (shown,) = re.findall(r'```\n(\{"op":"reset".*?)```', PAGE, re.S)
+    assert (FOLDER / "defect-2-read-revives.jsonl").read_text("utf-8") == shown
+
+
+# --- Fields and answers --------------------------------------------------------------------------
+
+
+def test_what_a_port_says_beyond_the_protocol_is_ignored() -> None:
+    answer = {"cumulative": 1, "instance_count": 1, "elapsed": 0.5}
+    assert lines.checked_answer({"op": "get"}, answer) == {"cumulative": 1, "instance_count": 1}
+    more: dict[str, Any] = json.loads(SHOWN[0][1])
+    more |= {"licence": "MIT", "operations": [*more["operations"], "fly"], "faults": ["fire"]}
+    can = lines.capabilities(more)
+    assert "fly" not in can.operations
+    assert can.faults == frozenset()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"cumulative": 1}, {"cumulative": 1.5, "instance_count": 1}, {"error": 7},
+     {"cumulative": True, "instance_count": 1}, {"cumulative": None, "instance_count": 0}],
+)  # fmt: skip
+def test_what_is_no_answer(answer: dict[str, Any]) -> None:
+    with pytest.raises(Malformed):
+        lines.checked_answer({"op": "get"}, answer)
+
+
+def test_an_error_is_compared_by_its_name() -> None:
+    assert lines.same({"error": "overflow", "message": "too much"}, {"error": "overflow"})
+    assert not lines.same({"error": "internal"}, {"error": "overflow"})
+
+
+def test_a_port_sees_no_field_that_is_ours(tmp_path: Path) -> None:
+    """A trace's answers are not for the port, nor is the clock for one that cannot use it."""
+    echo = (
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    m = json.loads(line)\n"
+        "    hello = {'protocol': 1, 'port': 'echo', 'clock': 'real', 'instances': 'many',\n"
+        "             'operations': ['get']}\n"
+        "    told = {'error': ' '.join(sorted(m))}\n"
+        "    print(json.dumps({'hello': hello, 'reset': {}}.get(m['op'], told)), flush=True)\n"
+    )
+    from oracle.conform.process import Port as Child
+
+    child = Child([sys.executable, "-c", echo], 20)
+    try:
+        child.reset(30_000, ["A"])
+        line = {"op": "get", "instance": "A", "key": "k", "wall_ms": 1, "answer": {}, "said": {}}
+        assert child.answer(line) == {"error": "instance key op"}
+    finally:
+        child.end()
+
+
+def test_a_port_that_does_not_end_is_ended() -> None:
+    stubborn = (
+        "import json, sys, time\n"
+        "sys.stdin.readline()\n"
+        "print(json.dumps({'protocol': 1, 'port': 'stubborn', 'clock': 'real',\n"
+        "                  'instances': 'many', 'operations': ['get']}), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    process = Process([sys.executable, "-c", stubborn], 20)
+    process.end()
+    assert process._child.returncode is not None
+
+
+# --- The golden traces ---------------------------------------------------------------------------
+
+
+def test_they_are_what_the_oracle_says(tmp_path: Path) -> None:
+    written = {path.name: path.read_text("utf-8") for path in vectors.write(tmp_path)}
+    kept = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir()}
+    assert written.keys() == kept.keys()
+    for name, text in written.items():
+        assert text == kept[name], f"{name}: `python -m oracle vectors` writes it again"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_has_a_file(rule: str) -> None:
+    number = int(rule[1:])
+    paths = list(FOLDER.glob(f"R{number:02}-*.jsonl"))
+    assert paths
+    assert all(map(read_trace, paths))
+
+
+def test_every_defect_of_another_implementation_has_a_file() -> None:
+    spec = (ROOT / "spec" / "SPEC.md").read_text("utf-8")
+    table = spec.split("## What others get wrong")[1].split("\n\n")[2]
+    defects = len(table.strip().splitlines()) - 2
+    assert len(list(FOLDER.glob("defect-*.jsonl"))) == defects == 5
+
+
+def test_every_file_says_what_it_shows() -> None:
+    for path in FOLDER.iterdir():
+        for history in read_trace(path):
+            assert history.comment, path.name
+
+
+UPSTREAM = ROOT / "spec" / "upstream"
+
+
+@pytest.mark.parametrize("path", sorted(UPSTREAM.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_what_upstream_is_said_to_get_wrong_is_wrong(path: Path) -> None:
+    """The right answers in spec/UPSTREAM.md are the oracle's, and what the crate said is not."""
+    for history in read_trace(path):
+        answers = judge(history)
+        assert [line["answer"] for line in history.lines] == answers
+        assert not lines.same(history.lines[-1]["said"], answers[-1])
+        assert path.stem in (ROOT / "spec" / "UPSTREAM.md").read_text("utf-8")
+
+
+def test_an_answer_may_have_pairs_in_it() -> None:
+    """As those of conditional operations will."""
+    shape = {"new": lines.PAIR, "old": lines.PAIR}
+    answer = lines.result_line(((1, 2), (3, 4)), shape)
+    assert answer["old"] == {"cumulative": 3, "instance_count": 4}
+    assert lines._shaped(answer | {"more": 1}, shape) == answer
+    with pytest.raises(Malformed, match='"old" must be an object'):
+        lines._shaped({"new": answer["new"]}, shape)
