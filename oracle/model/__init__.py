@@ -1,15 +1,20 @@
-"""The reference machine: what every implementation must do, stated plainly. THE ORACLE.
+"""The oracle: an executable specification of the counter, which every implementation must match.
 
-Read `operations.py` (what a call does to one counter), `state.py` and `server.py` first: they are
-the whole of the server, one function from (state, request, wall clock) to (state, reply).
-`messages.py` has the requests and replies, and `instance.py` the other side: what an instance
-sends, learns and remembers.
+Read the modules in this order:
 
-States are immutable and hashable. There is no I/O, no thread, no clock and no randomness, and
-nothing is cached. The rules are R2 to R16 of `spec/RULES.md`; each function names its own. The
-message numbering comes from Raft's client sessions (Ongaro, "Consensus: Bridging Theory and
-Practice", 2014, section 6.3) and RIFL's completion records (Lee et al., SOSP 2015), reduced to one
-writer per slice.
+1. `operations.py`: what each operation does to one counter, and when it is refused.
+2. `state.py` and `server.py`: the whole server, as one function from (state, request, wall clock)
+   to (state, reply).
+3. `messages.py`: the requests and replies.
+4. `instance.py`: the client side, that is, what an instance sends, learns and remembers.
+
+The machine favours clarity over speed. States are immutable and hashable, nothing is cached, and
+there is no I/O, threading, clock or randomness. It implements R2 to R16 of `spec/RULES.md`, and
+each function names the rules it implements. (R1, on names, is about text; callers check it.)
+
+The request numbers come from Raft's client sessions (Ongaro, "Consensus: Bridging Theory and
+Practice", 2014, section 6.3), the completion records from RIFL (Lee et al., SOSP 2015). Both are
+simplified here, because each slice has a single writer.
 """
 
 from oracle.model.instance import (

@@ -1,7 +1,12 @@
-"""An instance: what it sends, what it learns from replies, and what it remembers (R10, R12, R16).
+"""The client side: what an instance sends, learns from replies, and remembers (R10, R12, R16).
 
-`begin` gives it a call to make, `speak` chooses the next request, `hear` takes the reply, `give_up`
-ends a call that got none, and `finish` hands out the outcomes.
+A call goes through these functions, in this order:
+
+* `begin` (or `begin_leaving`) starts it;
+* `speak` chooses the next request;
+* `hear` processes the reply, after which `speak` continues until the call is done;
+* `give_up` ends a call that gets no reply;
+* `finish` returns the outcomes.
 """
 
 from __future__ import annotations
@@ -27,28 +32,36 @@ from oracle.model.server import Serve, serve
 from oracle.model.state import Server
 
 RESTORE_CHUNK = 100
-"""R10: the most slices that an instance puts back in one request."""
+"""The most slices that an instance restores in one request (R10)."""
 
 PATIENCE = 8
-"""How often an instance reopens its session within one call before it stops trying."""
+"""How many lost sessions one call survives; at the next one it fails."""
 
 REFUSED = "CounterOverflowError"
-"""R2: the step was refused; nothing changed."""
+"""The step was refused because a number would leave the range; it changed nothing (R2)."""
 
 UNKNOWN = "OutcomeUnknownError"
-"""R12: the step may or may not have been executed."""
+"""The step may or may not have been executed (R12)."""
 
 NOT_EXECUTED = "NotExecutedError"
-"""The step was surely not executed: no request that carried it can have arrived."""
+"""The step was certainly not executed: no request that carried it can have arrived (R12)."""
 
 Outcome = CounterState | Change | str
-"""What a step came to: its result, or one of the three names above."""
+"""The outcome of a step: its result, or the name of one of the three errors above."""
 
 
 class Call(NamedTuple):
-    """A call under way, until `done`. `todo` holds (position, key, step); `indeterminate` says that an
-    earlier transmission of these steps may have been executed; `failure` names what ended the call
-    before its time; `leaving` is a call that closes the session, and does nothing else."""
+    """A call in progress.
+
+    Attributes:
+        todo: the steps without an outcome, as (position in the call, key, step).
+        outcomes: the outcomes so far, by position.
+        indeterminate: whether an earlier request with these steps may have been executed.
+        reopened: how many sessions this call has lost.
+        failure: the error that ended the call early, or an empty string.
+        done: whether the call is complete.
+        leaving: whether the call closes the session, in which case it has no steps (R16).
+    """
 
     todo: tuple[tuple[int, str, Step], ...]
     outcomes: Map[int, Outcome] = Map()
@@ -60,12 +73,21 @@ class Call(NamedTuple):
 
 
 class Instance(NamedTuple):
-    """An instance: its session, its numbers, and what it remembers of each slice (R10).
+    """The state of one instance (R10).
 
-    `restoring` holds the keys whose slices are still to be put back into the session. `sent` is the
-    request in flight: one at a time. `fence` is the request that opened the session: whatever the
-    instance sent before it can no longer execute, so that its memory counts as of then. `last` is
-    the number of its last session, which it may have lost.
+    Attributes:
+        name: its id.
+        threshold: its dead-instance threshold in ms (R5).
+        session: the number of its session, or 0.
+        fence: the seq of the request that opened the session. No earlier request of this instance
+            can execute any more, so its memory counts as current up to the fence.
+        seq: the number of its last request.
+        acked: the last seq whose reply it has received.
+        memory: what it remembers of its slice of each counter.
+        restoring: the keys whose slices it has yet to restore in this session.
+        sent: the request in flight; there is at most one.
+        call: the call in progress; there is at most one.
+        last: the number of its latest session, whether or not it still has it.
     """
 
     name: str
@@ -82,22 +104,25 @@ class Instance(NamedTuple):
 
 
 def begin(instance: Instance, steps: tuple[tuple[str, Step], ...]) -> Instance:
-    """Start a call: steps on keys, in order. No steps at all is a heartbeat."""
+    """Start a call that runs these (key, step) pairs in order. Without steps it is a heartbeat."""
     assert instance.call is None, "one call at a time"
     todo = tuple((i, key, step) for i, (key, step) in enumerate(steps))
     return instance._replace(call=Call(todo))
 
 
 def begin_leaving(instance: Instance) -> Instance:
-    """R16: start to leave. Its counts are forgotten now, whatever becomes of the request; without a
-    session there is none to make."""
+    """Start a call that leaves (R16).
+
+    The instance forgets its counts now, whatever becomes of the request. Without a session there is
+    no request to send.
+    """
     assert instance.call is None, "one call at a time"
     memory = Map({key: memory._replace(count=0) for key, memory in instance.memory.items()})
     return instance._replace(memory=memory, call=Call((), leaving=True, done=not instance.session))
 
 
 def speak(instance: Instance) -> Instance:
-    """Choose the next request; it is then `instance.sent`, to be sent as often as it takes."""
+    """Choose the next request and put it in `instance.sent`. It may be sent any number of times."""
     assert instance.call is not None and instance.sent is None
     seq = instance.seq + 1
     if instance.call.leaving:
@@ -111,8 +136,8 @@ def speak(instance: Instance) -> Instance:
         parts = tuple(Part(key, recall(instance, key)) for key in keys)
     else:
         parts = _parts_of_call(instance)
-        # A key that is written may hold a slice from now on, whether or not a reply says so: it
-        # belongs among those that are put back (as 0) when the session is lost.
+        # Once this is sent, the server may hold a slice of each written key, whether or not a reply
+        # arrives. Remember it as 0 now, so that it is restored to 0 if the session is lost.
         written = {part.key: recall(instance, part.key) for part in parts if writes(part.steps)}
         instance = instance._replace(memory=Map({**written, **instance.memory}))
     request = Request(
@@ -122,13 +147,13 @@ def speak(instance: Instance) -> Instance:
 
 
 def recall(instance: Instance, key: str) -> Memory:
-    """R10: the memory of a slice, as of the session's fence at the least."""
+    """What the instance remembers of its slice, current up to the fence at least (R10)."""
     memory = instance.memory.get(key, Memory())
     return memory._replace(seq=max(memory.seq, instance.fence))
 
 
 def _parts_of_call(instance: Instance) -> tuple[Part, ...]:
-    """The call's steps, gathered by key in order of first use."""
+    """Group the call's steps by key, keys in order of first use."""
     assert instance.call is not None
     keys = dict.fromkeys(key for _, key, _ in instance.call.todo)
     return tuple(
@@ -138,11 +163,12 @@ def _parts_of_call(instance: Instance) -> tuple[Part, ...]:
 
 
 def hear(instance: Instance, reply: Reply, resent: bool) -> Instance:
-    """Take the reply to `instance.sent`. What follows is for `speak` to say, until the call is done.
+    """Process the reply to `instance.sent`. Unless the call is now done, call `speak` next.
 
     Args:
-        reply: what the server answered.
-        resent: whether the request had been sent before without an answer.
+        instance: the instance that sent the request.
+        reply: what the server replied.
+        resent: whether an earlier transmission of the request went unanswered.
     """
     sent, call = instance.sent, instance.call
     assert sent is not None and call is not None
@@ -160,14 +186,14 @@ def hear(instance: Instance, reply: Reply, resent: bool) -> Instance:
         return _learn(instance._replace(acked=sent.seq), sent, reply.views)
     if isinstance(reply, Late):
         instance = instance._replace(seq=max(instance.seq, reply.seq))
-    if isinstance(sent, Leave):  # whatever the reply, the session is closed
+    if isinstance(sent, Leave):  # whatever the reply, the session is over
         acked = sent.seq if isinstance(reply, Left) else instance.acked
         return instance._replace(session=0, acked=acked, call=call._replace(done=True))
     return _lose_session(instance, resent and isinstance(sent, Request) and not instance.restoring)
 
 
 def _learn(instance: Instance, sent: Request, views: tuple[View, ...]) -> Instance:
-    """Work out each step's result from the state before, and remember the state after."""
+    """Compute each step's result from the view before it, and remember the slice after it."""
     call = instance.call
     assert call is not None
     memory, outcomes = instance.memory, dict(call.outcomes)
@@ -186,10 +212,11 @@ def _learn(instance: Instance, sent: Request, views: tuple[View, ...]) -> Instan
 
 
 def _lose_session(instance: Instance, indeterminate: bool) -> Instance:
-    """R12: what an unanswered `set` or `delete` did is unknown; slice-local steps run again.
+    """The session is gone: keep the steps that can run again, and fail those that cannot (R12).
 
-    They run on the slice as it was remembered, which is exact: the new session's fence keeps every
-    earlier copy out, and the slice that one of them made is put back to what it was before.
+    If the steps may have been executed, the outcome of a `set` or `delete` is unknown. The other
+    steps run again, on the remembered slice. That is exact: the fence of the new session keeps out
+    every earlier copy, and restoring the slice undoes what such a copy had done.
     """
     call = instance.call
     assert call is not None
@@ -208,12 +235,15 @@ def _lose_session(instance: Instance, indeterminate: bool) -> Instance:
 
 
 def give_up(instance: Instance, arrived: bool) -> Instance:
-    """End the call without a reply. Its request is abandoned: the next one has a higher number,
-    so that a copy of this one either has been executed or never will be. A session whose slices
-    were not all put back is not kept.
+    """End the call without a reply.
+
+    The request is abandoned. The next request has a higher number; once the server has accepted it,
+    no copy of this one can execute. The instance drops its session if it was leaving, or if the
+    session is partial, that is, if some slices are not restored yet.
 
     Args:
-        arrived: whether a copy of the request in flight may have reached the server.
+        instance: the instance whose request is in flight.
+        arrived: whether a copy of the request may have reached the server.
     """
     assert instance.call is not None and instance.sent is not None
     carried = not isinstance(instance.sent, Open) and not instance.restoring
@@ -224,7 +254,7 @@ def give_up(instance: Instance, arrived: bool) -> Instance:
 
 
 def _end(instance: Instance) -> Instance:
-    """Give every step that is left the same outcome."""
+    """End the call: every step without an outcome fails with the same error (R12)."""
     call = instance.call
     assert call is not None
     failure = UNKNOWN if call.indeterminate else NOT_EXECUTED
@@ -236,13 +266,13 @@ def _end(instance: Instance) -> Instance:
 
 
 def finish(instance: Instance) -> tuple[Instance, tuple[Outcome, ...]]:
-    """Close the call that is done and hand out its outcomes, in the order of its steps."""
+    """Close a call that is done. Returns its outcomes in the order of its steps."""
     assert instance.call is not None and instance.call.done
     outcomes = instance.call.outcomes
     return instance._replace(call=None), tuple(outcomes[place] for place in sorted(outcomes))
 
 
-# --- With a server, over a network that does not fail ---------------------------------------------
+# --- Whole calls over a network that never fails --------------------------------------------------
 
 
 def call_at_once(
@@ -252,14 +282,14 @@ def call_at_once(
     wall: int,
     transition: Serve = serve,
 ) -> tuple[Server, Instance, tuple[Outcome, ...]]:
-    """A whole call over a network that does not fail."""
+    """Make one call over a network that never fails."""
     return finish_at_once(server, begin(instance, steps), wall, transition)
 
 
 def finish_at_once(
     server: Server, instance: Instance, wall: int, transition: Serve = serve
 ) -> tuple[Server, Instance, tuple[Outcome, ...]]:
-    """The call that has begun, over a network that does not fail."""
+    """Complete a call that has begun, over a network that never fails."""
     while instance.call is not None and not instance.call.done:
         instance = speak(instance)
         assert instance.sent is not None

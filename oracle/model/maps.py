@@ -1,4 +1,4 @@
-"""`Map`, a dict that never changes in place, so that a state that holds one can be hashed."""
+"""`Map`: an immutable dict, so that states that contain one can be hashed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ V = TypeVar("V")
 
 
 class Map(dict[K, V]):
-    """A dict that is never changed in place, and so can be hashed."""
+    """An immutable, hashable dict. `put` and `without` return changed copies."""
 
     __slots__ = ()
 
     def put(self, key: K, value: V) -> Map[K, V]:
         after = Map(self)
-        dict.__setitem__(after, key, value)  # nobody has seen it yet
+        dict.__setitem__(after, key, value)  # `after` has not escaped yet
         return after
 
     def without(self, *keys: K) -> Map[K, V]:

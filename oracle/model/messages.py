@@ -1,4 +1,9 @@
-"""The messages between an instance and the server: requests and replies (spec/PROTOCOL.md)."""
+"""The requests an instance sends and the replies it gets.
+
+`spec/PROTOCOL.md` defines the same messages as bytes. In every request, `seq` is the number of the
+request among those of its instance, `acked` the last seq whose reply the instance has received
+(R10), and `threshold` the instance's dead-instance threshold in ms (R5).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from oracle.model.operations import Step, View
 
 
 class Memory(NamedTuple):
-    """What the owner knows of its slice, as of its own request `seq` (R10)."""
+    """What an instance remembers of its own slice, as of its request `seq` (R10)."""
 
     epoch: int = 0
     count: int = 0  # type: ignore[assignment]
@@ -16,7 +21,7 @@ class Memory(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The share of a request that is about one counter."""
+    """The part of a request that concerns one counter: what to restore, and the steps to run."""
 
     key: str
     memory: Memory
@@ -24,8 +29,11 @@ class Part(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Asks for a session. It runs no steps, so that a late copy of it does no harm. `last` is the
-    session that the instance had before, 0 if none."""
+    """Asks for a session.
+
+    An open runs no steps, so a late copy of it counts nothing. `last` is the number of the
+    instance's previous session, or 0.
+    """
 
     instance: str
     seq: int
@@ -35,7 +43,7 @@ class Open(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """Closes the instance's own session (R16)."""
+    """Closes the sender's own session (R16)."""
 
     instance: str
     session: int
@@ -45,7 +53,7 @@ class Leave(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A heartbeat (R4), with what is to be done on each counter."""
+    """A heartbeat (R4) that may also carry steps for any number of counters."""
 
     instance: str
     session: int
@@ -59,25 +67,31 @@ Message = Open | Request | Leave
 
 
 class Opened(NamedTuple):
+    """The instance now has this session."""
+
     session: int
 
 
 class Left(NamedTuple):
-    """The session is closed."""
+    """The sender's session is closed."""
 
 
 class NoSession(NamedTuple):
-    """Nothing was executed: the owner opens a session, puts its slices back, sends again."""
+    """Nothing was executed. The instance must open a session, restore its slices and send again."""
 
 
 class Late(NamedTuple):
-    """Nothing was executed: this instance has already made request `seq`."""
+    """Nothing was executed: the server has already seen request `seq` from this instance."""
 
     seq: int
 
 
 class Done(NamedTuple):
-    """The state before: what the caller saw of each counter just before its steps ran."""
+    """The request was executed.
+
+    `views` holds what the caller saw of each counter just before its steps ran. The caller computes
+    the steps' results from it.
+    """
 
     views: tuple[View, ...]
 

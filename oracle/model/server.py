@@ -1,6 +1,6 @@
 """The server: one function from (state, request, wall clock) to (state, reply).
 
-Rules R3 to R8, R10, R11, R14 and R16, as far as the server keeps them. Each function names its own.
+It implements the server's part of R3 to R8, R10, R11, R14 and R16. Each function names its rules.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from oracle.model.state import Counter, Server, Session, Slice
 
 
 def serve(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """The whole of the server: one request in, one reply out."""
+    """Handle one request.
+
+    Args:
+        server: the state before the request.
+        request: what the instance sent.
+        wall: the wall clock in ms; it may jump in either direction.
+
+    Returns:
+        The state after the request, and the reply.
+    """
     server = _tick(server, wall)
     if isinstance(request, Open):
         return _open(server, request)
@@ -45,23 +54,30 @@ def serve(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
 
 
 def _tick(server: Server, wall: int) -> Server:
-    """R3: time is the sum of the wall clock's steps forward; the first request starts it."""
+    """Advance the server's time by as much as the wall clock moved forward (R3).
+
+    The first request starts it. A wall clock that jumps back does not move it.
+    """
     now = wall if server.clock is None else server.clock + max(0, wall - server.wall)
     return server._replace(clock=now, wall=wall)
 
 
 def _now(server: Server) -> int:
+    """The server's time T in ms (R3)."""
     assert server.clock is not None, "the clock starts with the first request"
     return server.clock
 
 
 def _open(server: Server, request: Open) -> tuple[Server, Reply]:
-    """R11 holds for opening too: a retry gets the same session, a late copy gets nothing.
+    """Open a session, unless the request is late or a retry (R11).
 
-    An entry that is older than what the instance has seen answered is proof that Redis lost writes;
-    then nobody's session is worth keeping (R10). Not if its session is newer than the instance's
-    last: then a late copy of an earlier open has made it. R14: an open closes the sessions of the
-    dead.
+    A retry gets the session that its first copy opened; a late copy gets nothing.
+
+    If the entry's seq is below a seq whose reply the instance has received, Redis has lost writes,
+    and every session is closed (R10). The exception is an entry whose session is newer than the
+    instance's last one: a late copy of an earlier open made it, and it proves nothing.
+
+    Opening a session closes the sessions of all dead instances (R14).
     """
     session = server.sessions.get(request.instance)
     if session is not None and session.seq > request.seq:
@@ -82,12 +98,15 @@ def _open(server: Server, request: Open) -> tuple[Server, Reply]:
 
 
 def _close_every_session(server: Server) -> Server:
-    """R10: after lost writes each instance is to find out, and to put its slices back."""
+    """Close every session after lost writes, so that every instance restores its slices (R10)."""
     return server._replace(sessions=Map())
 
 
 def _lacks_a_record(server: Server, request: Request) -> bool:
-    """The session says that this request was executed, its slice does not: Redis lost writes."""
+    """Whether a retry's completion record is missing, which proves that Redis lost writes (R10).
+
+    The session says that the request was executed, so each slice it wrote should carry its seq.
+    """
     return any(
         _slice_seq(server, part.key, request.instance) != request.seq
         for part in request.parts
@@ -96,12 +115,18 @@ def _lacks_a_record(server: Server, request: Request) -> bool:
 
 
 def _slice_seq(server: Server, key: str, instance: str) -> int | None:
+    """The seq of the request that wrote the instance's slice, or None if it has no slice."""
     mine = server.counters.get(key, Counter()).slices.get(instance)
     return mine.seq if mine else None
 
 
 def _execute(server: Server, request: Request, session: Session) -> tuple[Server, Reply]:
-    """Heartbeat, remove the dead, put back, run the steps; or answer from the record (R11)."""
+    """Execute a request, or answer a retry from its completion records (R11).
+
+    The heartbeat is recorded first. Then, for each counter in turn, the dead are removed, the
+    caller's slice is restored and the steps run. In a retry, only the counters that the request
+    does not write are read again; the others are answered from their records.
+    """
     retry = session.seq == request.seq
     server = _heard(server, request.instance, session._replace(seq=request.seq))
     views = []
@@ -122,19 +147,23 @@ def _execute(server: Server, request: Request, session: Session) -> tuple[Server
 
 
 def _heard(server: Server, instance: str, session: Session) -> Server:
-    """R4: every request of an instance, a retry too, sets its heartbeat."""
+    """Set the instance's heartbeat. Every accepted request does this, including retries (R4)."""
     session = session._replace(heartbeat=_now(server))
     return server._replace(sessions=server.sessions.put(instance, session))
 
 
 def _is_dead(server: Server, instance: str, threshold: int) -> bool:
-    """R5, as seen by a caller with this threshold."""
+    """Whether a caller with this threshold considers the instance dead (R5)."""
     session = server.sessions.get(instance)
     return session is None or _now(server) - session.heartbeat >= threshold
 
 
 def _remove_dead(server: Server, key: str, request: Request) -> Server:
-    """R8: the slices of the dead go, current or stale, and their owners' sessions are closed."""
+    """Remove the slices of dead instances, current or stale, and close their sessions (R8).
+
+    An instance that was only silent finds its session closed on its next call, and restores its
+    slices.
+    """
     counter = server.counters.get(key, Counter())
     dead = [
         name
@@ -149,10 +178,13 @@ def _remove_dead(server: Server, key: str, request: Request) -> Server:
 
 
 def _put_back(counter: Counter, instance: str, memory: Memory) -> Counter:
-    """R10: the owner's memory wins over an older or equal copy, unless the epoch has moved on.
+    """Restore the caller's slice from its memory (R10).
 
-    A newer epoch in memory is the true one: Redis has lost the step that made it. What already
-    counts the same is left as it is.
+    * If the remembered epoch is newer, Redis has lost the step that advanced it: adopt it.
+    * A slice with a higher seq than the memory stands. Otherwise the memory wins, even over a slice
+      with the same seq.
+    * If the epoch has moved on since, the remembered count no longer applies and the slice is 0.
+    * A slice that already counts the right amount is not rewritten.
     """
     counter = counter._replace(epoch=max(counter.epoch, memory.epoch))
     mine = counter.slices.get(instance)
@@ -166,4 +198,4 @@ def _put_back(counter: Counter, instance: str, memory: Memory) -> Counter:
 
 
 Serve = Callable[[Server, Message, int], tuple[Server, Reply]]
-"""A server's transition: `serve`, or one with a defect planted."""
+"""The type of `serve`, which the explorer also uses for servers with a planted defect."""

@@ -1,6 +1,7 @@
-"""The server's state: all that Redis holds of one prefix, stated plainly.
+"""The server's state: everything Redis holds for one prefix.
 
-Nothing is cached: a total is the sum of its slices (R7), and a dead slice is found by looking (R8).
+Nothing is cached. A total is computed from the slices each time (R7), and dead slices are found by
+checking every slice (R8). Production caches both; comparing it with this state tests the caches.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from oracle.model.operations import View
 
 
 class Slice(NamedTuple):
-    """One instance's share of one counter, with the completion record of its last write (R11)."""
+    """One instance's share of one counter.
+
+    `seq` is the request that wrote it. `before` is that request's completion record: the view just
+    before its steps ran, from which a retry is answered (R11).
+    """
 
     count: int  # type: ignore[assignment]
     epoch: int
@@ -21,26 +26,32 @@ class Slice(NamedTuple):
 
 
 class Counter(NamedTuple):
-    """R6: an epoch that only grows, and at most one slice per instance."""
+    """A counter has an epoch, which only grows, and at most one slice per instance (R6)."""
 
     epoch: int = 0
     slices: Map[str, Slice] = Map()
 
     @property
     def total(self) -> int:
-        """R7: the sum of the current slices; a stale slice counts as 0."""
+        """The sum of the slices in the current epoch; a stale slice counts as 0 (R6, R7)."""
         return sum(s.count for s in self.slices.values() if s.epoch == self.epoch)
 
     def own(self, instance: str) -> int:
+        """The instance's count, which is 0 if its slice is missing or stale."""
         mine = self.slices.get(instance)
         return mine.count if mine and mine.epoch == self.epoch else 0
 
     def view(self, instance: str) -> View:
+        """What the instance sees of this counter."""
         return View(self.total, self.epoch, self.own(instance))
 
 
 class Session(NamedTuple):
-    """R4: when the instance was last heard; which session it is; the last request it made."""
+    """The server's entry for one instance.
+
+    `heartbeat` is when the instance was last heard (R4), `number` identifies the session, and `seq`
+    is the last request the server accepted from it (R11).
+    """
 
     heartbeat: int
     number: int
@@ -48,7 +59,11 @@ class Session(NamedTuple):
 
 
 class Server(NamedTuple):
-    """All that Redis holds of one prefix. `clock` is None until the first request."""
+    """Everything Redis holds for one prefix.
+
+    `clock` is the server's time T in ms, None before the first request. `wall` is the wall clock
+    that the last request brought, and `opened` the number of the newest session.
+    """
 
     clock: int | None = None
     wall: int = 0
