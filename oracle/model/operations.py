@@ -1,7 +1,6 @@
-"""The operations and conditions on one counter, and the function that runs them (R2, R9, R15).
+"""What a call does to one counter: the operations, conditions, and the function that runs them.
 
-An operation is a function from a `View` to a `View` and a result. It reads and changes nothing
-else.
+Rules R2, R9 and R15. A `View` is all that an operation looks at, and all that it changes.
 """
 
 from __future__ import annotations
@@ -11,32 +10,26 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 LIMIT = 2**53 - 1
-"""R2: a step may neither produce nor report a count or a total outside -LIMIT..LIMIT."""
+"""R2: counts, and totals that a step reports or makes, lie in -LIMIT..LIMIT."""
 
 
 class Condition(NamedTuple):
-    """The condition of a step (R15): the total or count must be in `relation` to `operand`.
-
-    `relation` is one of `RELATIONS`.
-    """
+    """R15: a step's condition. `relation` is a key of `_RELATIONS`."""
 
     relation: str
     operand: int
 
 
 class Step(NamedTuple):
-    """One operation on one counter, with its argument and condition.
-
-    `op` is one of `OPERATIONS`; if there is a condition, one of `CONDITIONAL`.
-    """
+    """One operation on one counter. `op` is a key of `_OPERATIONS`; with a condition, one of `CONDITIONAL`."""
 
     op: str
-    count: int = 0  # type: ignore[assignment]  # shadows tuple.count, which is not used
+    count: int = 0  # type: ignore[assignment]  # it hides tuple.count, which nobody needs
     condition: Condition | None = None
 
 
 class View(NamedTuple):
-    """What an instance sees of a counter: the total, the epoch, and the instance's own count."""
+    """What one instance sees of one counter: the total, the epoch, and its own count."""
 
     total: int = 0
     epoch: int = 0
@@ -44,14 +37,14 @@ class View(NamedTuple):
 
 
 class CounterState(NamedTuple):
-    """The result of a step: the total (`cumulative`) and the caller's count."""
+    """What a call returns: `(cumulative, instance_count)`."""
 
     cumulative: int
     instance_count: int
 
 
 class Change(NamedTuple):
-    """The result of a step with a condition: the state after the step, and before it."""
+    """What a call with a condition returns: the state after it, and before."""
 
     new: CounterState
     old: CounterState
@@ -95,11 +88,10 @@ _OPERATIONS = {
 OPERATIONS = tuple(_OPERATIONS)
 
 READS = frozenset({"get"})
-"""Operations that change nothing. A retry reads again, so they need no completion record (R11)."""
+"""Steps that change nothing: they may be read again (R11) and need no completion record."""
 
 GLOBAL = frozenset({"set", "delete"})
-"""Operations that advance the epoch. If the session is lost before the reply arrives, their outcome
-is unknown (R12)."""
+"""Steps that bump the epoch: their outcome is unknown once the session is lost (R12)."""
 
 
 _RELATIONS: dict[str, Callable[[int, int], bool]] = {
@@ -111,16 +103,11 @@ _RELATIONS: dict[str, Callable[[int, int], bool]] = {
 RELATIONS = tuple(_RELATIONS)
 
 CONDITIONAL = ("inc", "set", "set_on_instance")
-"""The operations that may have a condition (R15). `set_on_instance` tests the caller's own count,
-the others test the total."""
+"""R15: the steps that may have a condition: on the total, and the last on the caller's slice."""
 
 
 def step_result(view: View, step: Step) -> tuple[View, CounterState | Change | None]:
-    """Run one step (R9, R15).
-
-    Returns the view after the step and the step's result. If the step is refused (R2), the view is
-    unchanged and the result is None.
-    """
+    """R9, R15, and R2: the view after the step and what it returns, or the same view and None."""
     if step.condition is None:
         after, result = _OPERATIONS[step.op](view, step.count)
         return (after, result) if _in_range(after, *result) else (view, None)
@@ -130,21 +117,19 @@ def step_result(view: View, step: Step) -> tuple[View, CounterState | Change | N
 
 
 def _holds(view: View, step: Step) -> bool:
-    """Whether the step's condition holds on this view (R15)."""
     assert step.condition is not None and step.op in CONDITIONAL
     subject = view.count if step.op == "set_on_instance" else view.total
     return _RELATIONS[step.condition.relation](subject, step.condition.operand)
 
 
 def _in_range(after: View, *results: int) -> bool:
-    """Whether what the step produces and what it reports are in range (R2)."""
     return all(abs(n) <= LIMIT for n in (after.total, after.count, *results))
 
 
 def run_steps(
     view: View, steps: tuple[Step, ...]
 ) -> tuple[View, tuple[CounterState | Change | None, ...]]:
-    """Run the steps in order. A refused step changes nothing; the steps after it still run (R2)."""
+    """Run the steps in order; a refused one changes nothing and the others go on (R2)."""
     results = []
     for step in steps:
         view, result = step_result(view, step)
@@ -153,5 +138,4 @@ def run_steps(
 
 
 def writes(steps: tuple[Step, ...]) -> bool:
-    """Whether any of the steps can change the counter, even if its condition does not hold."""
     return any(step.op not in READS for step in steps)
