@@ -1,24 +1,25 @@
-"""Histories for people to read: what is done, and what must be answered.
+"""Named histories: what happens, line by line, and what each call must return.
 
-One line, one event. A letter is an instance; it joins when it is first named.
+Each line is one event. A capital letter is an instance, which joins when it is first named.
 
-    A inc k 10 -> 10 10               a call, and its (cumulative, instance_count)
+    A inc k 10 -> 10 10               a call and its result (cumulative, instance_count)
     A inc k max -> CounterOverflowError
-    A inc k 1 [reply lost] -> 1 1     a call whose transmissions meet these fates, in order
-    A inc k 1; inc j 2 -> 1 1; 2 2    steps that share one request
-    A inc k 1 if lt 5 -> 2 2 from 1 1 a call with a condition, and its (new, old)
+    A inc k 1 [reply lost] -> 1 1     a call; its transmissions meet these fates, in order
+    A inc k 1; inc j 2 -> 1 1; 2 2    several steps in one request
+    A inc k 1 if lt 5 -> 2 2 from 1 1 a call with a condition, and its result (new, old)
     A heartbeat
     A clears itself                   clear_on_instance
-    A leaves                          the end of its `with`; fates may follow
-    A dies                            without a word
-    wait 30000                        the server's wall clock moves (back: negative)
-    empty, forget scripts             FLUSHALL, SCRIPT FLUSH, by somebody else
+    A leaves                          the end of its `with` block; fates may follow
+    A dies                            A crashes; nobody is told
+    wait 30000                        the server's wall clock moves (back, if negative)
+    empty, forget scripts             somebody runs FLUSHALL, or SCRIPT FLUSH
     copy, restore 0                   a replica copies Redis; the first copy takes over
-    late copy                         the oldest copy still under way arrives
-    down, up                          no server can be reached
+    late copy                         the oldest copy that is still under way arrives
+    down, up                          the server becomes unreachable, or reachable again
 
-The threshold is 30,000 ms; `max` is 2^53 - 1. Each history runs on production and on the oracle, in
-`world.World`, which compares them all along; the numbers here are the third opinion.
+The threshold is 30,000 ms, and `max` is 2^53 - 1. A history runs on production and on the oracle, side
+by side (`tests.harness.side_by_side`), and the two are compared after every event. The results in the
+table are a third, independent opinion.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Scenario(NamedTuple):
 
 SCENARIOS = [
     Scenario(
-        "the README's example",
+        "every operation once",
         "R9",
         """
         A inc connections 5 -> 5 5
@@ -64,9 +65,10 @@ SCENARIOS = [
         A delete connections -> 0 0
         """,
     ),
-    # What another implementation answered wrongly: spec/SPEC.md, "What others get wrong".
+    # What another implementation answered wrongly: "Defects measured in version 0.4.0" in
+    # spec/UPSTREAM.md.
     Scenario(
-        "a dead slice that was stale already takes nothing from the total",
+        "removing a dead slice that is stale does not change the total",
         "R6 R8",
         """
         A inc k 10 -> 10 10
@@ -88,7 +90,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a negative slice comes back too",
+        "a negative slice is restored too",
         "R10",
         """
         A dec k 5 -> -5 -5
@@ -109,7 +111,7 @@ SCENARIOS = [
     ),
     # R2
     Scenario(
-        "a refused step changes nothing and the others of its request go on",
+        "a refused step changes nothing and the other steps of the request still run",
         "R2",
         """
         A inc k max; inc k 1; inc j 1; dec k 1 -> max max; CounterOverflowError; 1 1; 9007199254740990 9007199254740990
@@ -118,7 +120,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a slice may not leave the range either, where the total would not",
+        "a count may not leave the range even if the total would not",
         "R2",
         """
         A set_on_instance k -max -> -max -max
@@ -128,7 +130,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "deaths and returns can move a total out of the range; steps that leave it so are refused",
+        "deaths and returns can push a total out of range, and steps that leave it there are refused",
         "R2 R7 R10",
         """
         A set_on_instance k max -> max max
@@ -144,7 +146,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "set gives a key whose total is out of the range a new one",
+        "set works on a total that is out of range",
         "R2 R9",
         """
         A dec k max -> -max -max
@@ -158,7 +160,7 @@ SCENARIOS = [
     ),
     # R3, R4, R5
     Scenario(
-        "a clock that jumps back costs nothing",
+        "a clock that jumps back does not move the server's time",
         "R3",
         """
         A inc k 1 -> 1 1
@@ -179,7 +181,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "time is the sum of the steps forward",
+        "the server's time is the sum of the clock's forward steps",
         "R3 R5",
         """
         A inc k 1 -> 1 1
@@ -205,7 +207,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a call on another key is a heartbeat for all of them",
+        "a call on any key is a heartbeat for every key",
         "R4",
         """
         A inc k 1 -> 1 1
@@ -216,7 +218,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a heartbeat is a heartbeat",
+        "a heartbeat call keeps an idle instance alive",
         "R4",
         """
         A inc k 1 -> 1 1
@@ -229,7 +231,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "dead exactly at the threshold, and not 1 ms before",
+        "an instance is dead exactly at the threshold, not 1 ms before",
         "R5",
         """
         A inc k 1 -> 1 1
@@ -240,7 +242,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "the slice of one is looked at although another's heartbeat is fresh",
+        "one instance's fresh heartbeat does not hide another's death",
         "R5 R8",
         """
         A inc k 1 -> 1 1
@@ -255,7 +257,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "nobody is dead to itself",
+        "an instance is never dead to itself",
         "R5",
         """
         A inc k 7 -> 7 7
@@ -265,7 +267,7 @@ SCENARIOS = [
     ),
     # R6 to R9
     Scenario(
-        "set makes every other slice stale, and its owner starts again from 0",
+        "set makes every other slice stale, and the other instances start again from 0",
         "R6 R9",
         """
         A inc k 10 -> 10 10
@@ -287,7 +289,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "delete_on_instance leaves the others' slices",
+        "delete_on_instance leaves other instances' slices alone",
         "R9",
         """
         A inc k 10 -> 10 10
@@ -298,7 +300,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "an owner that was reaped on one key learns of it on any other",
+        "an instance presumed dead on one key learns of it on any other key",
         "R8 R10",
         """
         A inc k 1 -> 1 1
@@ -310,7 +312,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "whether a dead slice was removed cannot be told from any reply",
+        "no reply reveals whether a dead slice was removed",
         "R8 R13",
         """
         A inc k 1 -> 1 1
@@ -323,7 +325,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "an instance that nobody missed just goes on",
+        "an instance whose silence nobody noticed just goes on",
         "R13",
         """
         A inc k 1 -> 1 1
@@ -334,7 +336,7 @@ SCENARIOS = [
     ),
     # R10
     Scenario(
-        "a slice comes back as it was after a false death",
+        "after a false death a slice is restored as it was",
         "R10",
         """
         A inc k 10 -> 10 10
@@ -345,7 +347,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a slice does not come back once the epoch has moved on",
+        "a slice is not restored once the epoch has moved on",
         "R6 R10",
         """
         A inc k 10 -> 10 10
@@ -355,7 +357,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "one call on any key puts back every slice",
+        "one call on any key restores every slice",
         "R10",
         """
         A inc k 1 -> 1 1
@@ -369,7 +371,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "an epoch that Redis has lost is put back with the slice",
+        "an epoch that Redis lost is restored with the slice",
         "R10",
         """
         A inc k 10 -> 10 10
@@ -380,7 +382,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "an older slice put back first yields to the newer epoch",
+        "an older slice that is restored first yields to the newer epoch",
         "R10",
         """
         A inc k 10 -> 10 10
@@ -405,7 +407,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "after lost writes a late copy does not wipe what was put back",
+        "after lost writes a late copy does not wipe restored slices",
         "R10 R11",
         """
         A inc k 1 -> 1 1
@@ -421,7 +423,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "the owner's memory wins over an equal copy",
+        "an instance's memory wins over an equally old copy",
         "R10",
         """
         A inc k 5 -> 5 5
@@ -437,7 +439,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "forgotten scripts are sent again",
+        "a script that Redis has forgotten is sent again",
         "R10",
         """
         A inc k 1 -> 1 1
@@ -455,7 +457,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a lost reply is asked for again and nothing counts twice",
+        "a lost reply is requested again and nothing counts twice",
         "R11",
         """
         A heartbeat
@@ -485,7 +487,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a late copy runs nothing",
+        "a late copy executes nothing",
         "R11",
         """
         A heartbeat
@@ -511,7 +513,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a late copy runs nothing after its instance was presumed dead and came back",
+        "a late copy executes nothing after its instance was presumed dead and came back",
         "R8 R11",
         """
         A heartbeat
@@ -526,7 +528,32 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a late copy of an open takes nobody's session",
+        "a late copy does not bring back a slice that was removed as dead",
+        "R8 R11",
+        """
+        A heartbeat
+        A inc k 10 [copied] -> 10 10
+        A dies
+        wait 30000
+        B get k -> 0 0
+        late copy
+        B get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "a late copy of an instance's first request counts nothing",
+        "R8 R11",
+        """
+        A inc k 10 [copied] -> 10 10
+        A dies
+        wait 30000
+        B get k -> 0 0
+        late copy
+        B get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "a late copy of an open does not take over the session",
         "R11",
         """
         A inc k 1 [copied] -> 1 1
@@ -537,7 +564,7 @@ SCENARIOS = [
     ),
     # R12
     Scenario(
-        "set unanswered and its session lost: unknown; the next call works",
+        "an unanswered set whose session is lost is unknown, and the next call works",
         "R12",
         """
         A inc k 1 -> 1 1
@@ -557,7 +584,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "delete unanswered and Redis emptied: unknown; what was remembered is back",
+        "an unanswered delete is unknown when Redis is emptied, and the remembered slice is restored",
         "R10 R12",
         """
         A inc k 3 -> 3 3
@@ -577,7 +604,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "the slice-local steps of a request survive the unknown ones",
+        "the slice-local steps of a request run again when its set is unknown",
         "R12",
         """
         A inc k 1 -> 1 1
@@ -585,7 +612,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a call that no server heard was not executed",
+        "a call that reached no server was not executed",
         "R12",
         """
         A inc k 1 -> 1 1
@@ -596,7 +623,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "clearing an instance takes what its unanswered calls did too",
+        "clear_on_instance also removes what unanswered calls counted",
         "R12",
         """
         A heartbeat
@@ -620,7 +647,7 @@ SCENARIOS = [
     ),
     # R14
     Scenario(
-        "an instance that opens a session closes those of the dead",
+        "opening a session closes the sessions of the dead",
         "R14",
         """
         A heartbeat
@@ -633,7 +660,7 @@ SCENARIOS = [
     ),
     # R15
     Scenario(
-        "a step with a condition runs if it holds, and answers the state after and before",
+        "a step with a condition runs if the condition holds, and returns the state after and before",
         "R15",
         """
         A inc k 5 if eq 0 -> 5 5 from 0 0
@@ -645,7 +672,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "the condition of set is on the total, and that of set_on_instance on the slice",
+        "set's condition tests the total, set_on_instance's the caller's count",
         "R15",
         """
         A inc k 5 -> 5 5
@@ -657,7 +684,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a limit is never passed, and a crash leaks nothing",
+        "a limit is never exceeded, and a crash leaks no slot",
         "R15 R8",
         """
         A inc k 1 if lt 2 -> 1 1 from 0 0
@@ -670,7 +697,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "each condition of a request sees what the steps before it made",
+        "each condition sees the result of the steps before it",
         "R15",
         """
         A inc k 1 if eq 0; inc k 1 if eq 0; set k 9 if gt 0; inc k 1 if eq 9 -> 1 1 from 0 0; 1 1 from 1 1; 9 9 from 1 1; 10 10 from 9 9
@@ -690,7 +717,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a condition on a total that is out of the range is refused, even for set",
+        "a condition on a total that is out of range is refused, even for set",
         "R2 R15",
         """
         A set_on_instance k max -> max max
@@ -703,7 +730,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "unanswered and the session lost: what is slice-local is decided anew, set_if is unknown",
+        "when an unanswered step loses its session, inc_if is decided again and set_if is unknown",
         "R12 R15",
         """
         A inc k 1 -> 1 1
@@ -713,7 +740,7 @@ SCENARIOS = [
     ),
     # R16
     Scenario(
-        "who leaves takes its slices along at once",
+        "an instance that leaves takes its slices with it at once",
         "R16",
         """
         A inc k 5 -> 5 5
@@ -727,7 +754,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "a later life of an id finds nothing that an earlier one has left",
+        "an instance that calls again after leaving starts from 0",
         "R16",
         """
         A inc k 5 -> 5 5
@@ -738,7 +765,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "to leave is exact over a network that fails, and a late copy of it does nothing",
+        "leaving is exact over a failing network, and a late copy of a leave does nothing",
         "R16 R11",
         """
         A inc k 5 -> 5 5
@@ -753,7 +780,7 @@ SCENARIOS = [
         """,
     ),
     Scenario(
-        "who has no session any more leaves without a word, and returns with nothing",
+        "an instance without a session leaves silently and comes back with nothing",
         "R16",
         """
         A inc k 5 -> 5 5
@@ -770,7 +797,7 @@ SCENARIOS = [
 
 
 def play(scenario: Scenario, backend: Backend, script: Script = COUNTER) -> SideBySide:
-    """Run the history; AssertionError at the first line that goes otherwise."""
+    """Run the history. Raises AssertionError at the first line whose result differs."""
     world = SideBySide(backend, THRESHOLD, script)
     for line in filter(None, map(str.strip, scenario.history.splitlines())):
         try:
@@ -829,7 +856,7 @@ def _fates(text: str) -> list[Fate]:
 
 
 def _parsed(call: str) -> tuple[str, str, int, model.Condition | None]:
-    """`inc k 1 if lt 5`: the kind, the key, the count, the condition."""
+    """Parse `inc k 1 if lt 5` into the operation, the key, the count and the condition."""
     plain, _, condition = call.partition(" if ")
     kind, key, *count = plain.split()
     test, operand = condition.split() if condition else ("", "0")
