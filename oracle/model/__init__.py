@@ -28,6 +28,7 @@ from oracle.model.instance import (
     Outcome,
     begin,
     begin_leaving,
+    begin_looking,
     call_at_once,
     finish,
     finish_at_once,
@@ -53,8 +54,10 @@ from oracle.model.messages import (
 )
 from oracle.model.operations import (
     CONDITIONAL,
+    DROP,
     GLOBAL,
     LIMIT,
+    LOOK,
     OPERATIONS,
     READS,
     RELATIONS,
@@ -68,12 +71,15 @@ from oracle.model.operations import (
     writes,
 )
 from oracle.model.server import Serve, serve
-from oracle.model.state import Counter, Server, Session, Slice
+from oracle.model.state import HERE, Counter, Server, Session, Slice
 
 __all__ = [
     "CONDITIONAL",
+    "DROP",
     "GLOBAL",
+    "HERE",
     "LIMIT",
+    "LOOK",
     "NOT_EXECUTED",
     "OPERATIONS",
     "PATIENCE",
@@ -110,6 +116,7 @@ __all__ = [
     "View",
     "begin",
     "begin_leaving",
+    "begin_looking",
     "call_at_once",
     "finish",
     "finish_at_once",

@@ -87,8 +87,13 @@ _OPERATIONS = {
 }
 OPERATIONS = tuple(_OPERATIONS)
 
-READS = frozenset({"get"})
-"""Steps that change nothing: they may be read again (R11) and need no completion record."""
+LOOK, DROP = "look", "drop"
+"""R18: an instance's own steps, which no caller asks for. Each stands alone on its counter and
+reads; after a look the caller's slice is gone if it counts 0, after a drop whatever it counts."""
+_OPERATIONS |= {LOOK: _get, DROP: _get}
+
+READS = frozenset({"get", LOOK, DROP})
+"""Steps that write no slice: they may run again (R11) and need no completion record."""
 
 GLOBAL = frozenset({"set", "delete"})
 """Steps that bump the epoch: their outcome is unknown once the session is lost (R12)."""
