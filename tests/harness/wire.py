@@ -9,32 +9,45 @@ import redis
 
 from oracle import model
 
-OPS = {"inc": "+", "set_on_instance": "=", "delete_on_instance": "=", "set": "!", "delete": "~"}
+LAYOUT = 1
+OPS = {
+    **{"inc": "+", "set_on_instance": "=", "delete_on_instance": "=", "set": "!", "delete": "~"},
+    **{"look": "?", "drop": "x"},
+}
 FIRST_ARG = 3
 """EVALSHA, hash, number of keys: the script's keys and arguments follow."""
-WALL = 5
+WALL = 6
 """Which of the script's arguments is the wall clock."""
 
 
 def spell(step: model.Step) -> str:
+    if step.op == "get":
+        return ""
+    if step.op in (model.LOOK, model.DROP):
+        return OPS[step.op]
     condition = f"{step.condition.relation[0]}{step.condition.operand}" if step.condition else ""
-    return "" if step.op == "get" else f"{condition}{OPS[step.op]}{step.count}"
+    return f"{condition}{OPS[step.op]}{step.count}"
 
 
-def request(message: model.Message, prefix: str, wall: int) -> tuple[str, ...]:
+def request(message: model.Message, prefix: str, wall: int, label: str = "") -> tuple[str, ...]:
     """The script's KEYS and ARGV, in one row."""
     root = f"distkit:{{{prefix}}}:"
     keys = [root + "instances", root + "keys"]
-    session = 0 if isinstance(message, model.Open) else message.session
-    if isinstance(message, model.Leave):
-        session = -session
-    args: list[object] = [message.instance, session, message.seq, message.acked]
-    args += [message.threshold, wall]
-    args += [message.last] if isinstance(message, model.Open) else []
+    args: list[object] = [message.instance, _session(message), message.seq, message.acked]
+    args += [message.threshold, message.promise, wall]
+    args += [message.last, label] if isinstance(message, model.Open) else []
     for part in message.parts if isinstance(message, model.Request) else ():
         keys.append(f"{root}counter:{part.key}")
         args += [*part.memory, "".join(map(spell, part.steps))]
     return tuple(str(word) for word in [*keys, *args])
+
+
+def _session(message: model.Message) -> str:
+    if isinstance(message, model.Open):
+        return "0"
+    if isinstance(message, model.Leave):
+        return f"-{message.session}"
+    return f"{'+' if message.restores else ''}{message.session}"
 
 
 def reply(message: model.Reply) -> list[int]:
@@ -63,50 +76,84 @@ def with_wall(command: tuple[Any, ...], wall: int) -> list[Any]:
     return words
 
 
+def numbered_by_redis(
+    server: model.Server, request: model.Message, reply: list[int]
+) -> model.Server:
+    """The same server, about to give the session number that Redis has given: Redis takes numbers
+    from its own clock, so that it never gives one twice; the oracle remembers the last one."""
+    if isinstance(request, model.Open) and reply[0] == 1 and reply[1] > server.opened:
+        return server._replace(opened=reply[1] - 1)
+    return server
+
+
 NOTHING_CLOSED = 7
-"""How many sessions have been closed, where `store` has to say so: any number would do."""
+"""The stamp of the last closing, where `store` has to give one: any number would do."""
 
 
-def store(client: Any, prefix: str, server: model.Server) -> None:
+def store(
+    client: Any, prefix: str, server: model.Server, labels: dict[str, str] | None = None
+) -> None:
     """Make Redis hold this of a prefix, and nothing else of it. Works on a pipeline, too.
 
     What only Redis keeps is chosen as a real history would have it: a counter is as of the last
-    look at its slices, when the oldest heartbeat was that of their owners now. If some owner has no
-    session, it was closed since, for a look would have removed the slice.
+    search of its slices, when the earliest expiry was that of their owners now. If the slice of
+    some owner does not count, its session was closed since, for the search would have removed it.
     """
     root = f"distkit:{{{prefix}}}:"
     if server.clock is not None:
-        head = f"{server.clock} {server.wall} {server.opened} {NOTHING_CLOSED}"
-        entries = {name: " ".join(map(str, entry)) for name, entry in server.sessions.items()}
-        client.hset(root + "instances", mapping={":": head, **entries})
+        numbers = (LAYOUT, server.clock, server.wall, server.opened, NOTHING_CLOSED, server.due)
+        entries = {
+            name: _entry(session, (labels or {}).get(name, ""))
+            for name, session in server.sessions.items()
+        }
+        client.hset(root + "instances", mapping={":": _text(numbers), **entries})
     for key, counter in server.counters.items():
-        if counter == model.Counter():
-            continue  # the script writes no counter of which there is nothing to say
-        owners = [server.sessions.get(name) for name in counter.slices]
-        beats = [owner.heartbeat for owner in owners if owner]
-        closed = NOTHING_CLOSED - (None in owners)
-        high, low = limbs(counter.total)
-        head = f"{counter.epoch} {high} {low} {min(beats, default=server.clock)} {closed}"
+        owners = [
+            owner
+            for name, mine in counter.slices.items()
+            if (owner := server.sessions.get(name)) and owner.number == mine.session
+        ]
+        closed = NOTHING_CLOSED - (len(owners) < len(counter.slices))
+        expires = min((o.heartbeat + o.threshold for o in owners), default=server.clock or 0)
+        head = (LAYOUT, counter.epoch, *limbs(counter.total), expires, closed)
         slices = {name: _slice(mine) for name, mine in counter.slices.items()}
-        client.hset(f"{root}counter:{key}", mapping={":": head, **slices})
-        client.sadd(root + "keys", key)
+        client.hset(f"{root}counter:{key}", mapping={":": _text(head), **slices})
+    if server.keys:
+        client.hset(root + "keys", mapping=dict(server.keys))
+
+
+def _entry(session: model.Session, label: str) -> str:
+    expires = session.heartbeat + session.threshold
+    return f"{_text((expires, session.threshold, session.number, session.seq))} {label}"
 
 
 def _slice(mine: model.Slice) -> str:
     before = mine.before
     record = (*limbs(before.total), before.epoch, before.count)
-    return " ".join(map(str, (mine.count, mine.epoch, mine.seq, *record)))
+    return _text((mine.count, mine.epoch, mine.seq, mine.session, *record))
+
+
+def _text(numbers: tuple[int, ...]) -> str:
+    return " ".join(map(str, numbers))
 
 
 class Stored:
-    """What Redis holds of one prefix: as the oracle would hold it, and what only Redis has."""
+    """What Redis holds of one prefix: as the oracle would hold it, and what only Redis has.
+
+    Attributes:
+        server: the state as the oracle would hold it.
+        labels: of each instance that has a session.
+        closed: the stamp of the last closing.
+        totals, expires, closed_of: of each counter, the rest of its head: the total; the bound of
+            the expiries; the stamp at the last search.
+    """
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         root = f"distkit:{{{prefix}}}:"
         names = sorted(text(name) for name in client.keys(root.replace("{", "\\{") + "*"))
         pipeline = client.pipeline(transaction=False)
         for name in names:
-            (pipeline.smembers if name == root + "keys" else pipeline.hgetall)(name)
+            pipeline.hgetall(name)
         self._read(root, dict(zip(names, pipeline.execute(), strict=True)))
 
     @classmethod
@@ -117,34 +164,59 @@ class Stored:
         return stored
 
     def _read(self, root: str, everything: dict[str, Any]) -> None:
-        self.keys = {text(key) for key in everything.pop(root + "keys", set())}
         hashes = {
             name.removeprefix(root): {text(k): text(v) for k, v in fields.items()}
             for name, fields in everything.items()
             if fields
         }
+        keys = {key: int(epoch) for key, epoch in hashes.pop("keys", {}).items()}
         self._read_instances(hashes.pop("instances", {}))
-        self.counters: dict[str, model.Counter] = {}
+        counters: dict[str, model.Counter] = {}
         self.totals: dict[str, int] = {}
-        self.oldest: dict[str, int] = {}
+        self.expires: dict[str, int] = {}
         self.closed_of: dict[str, int] = {}
         for name, fields in hashes.items():
-            self._read_counter(name.removeprefix("counter:"), fields)
+            key = name.removeprefix("counter:")
+            counters[key] = self._counter(key, fields)
+        self.server = self.server._replace(counters=model.Map(counters), keys=model.Map(keys))
 
     def _read_instances(self, fields: dict[str, str]) -> None:
-        head = _numbers(fields.pop(":", "0 0 0 0"))
-        self.clock, self.wall, self.opened, self.closed = head
-        self.sessions = {name: model.Session(*_numbers(field)) for name, field in fields.items()}
+        self.closed, self.server = 0, model.Server()
+        self.labels: dict[str, str] = {}
+        if not fields:
+            return
+        layout, clock, wall, opened, self.closed, due = _numbers(fields.pop(":"))
+        assert layout == LAYOUT
+        sessions = {}
+        for name, field in fields.items():
+            *numbers, self.labels[name] = field.split(" ", 4)
+            expires, threshold, number, seq = map(int, numbers)
+            sessions[name] = model.Session(expires - threshold, threshold, number, seq)
+        self.server = model.Server(clock, wall, due, opened, model.Map(sessions))
 
-    def _read_counter(self, key: str, fields: dict[str, str]) -> None:
-        epoch, high, low, self.oldest[key], self.closed_of[key] = _numbers(fields.pop(":"))
+    def _counter(self, key: str, fields: dict[str, str]) -> model.Counter:
+        layout, epoch, high, low, self.expires[key], self.closed_of[key] = _numbers(fields.pop(":"))
+        assert layout == LAYOUT
+        self.totals[key] = high * 2**53 + low
         slices = {}
         for name, field in fields.items():
-            count, made_in, seq, old_high, old_low, *view = _numbers(field)
+            count, made_in, seq, session, old_high, old_low, *view = _numbers(field)
             before = model.View(old_high * 2**53 + old_low, *view)
-            slices[name] = model.Slice(count, made_in, seq, before)
-        self.counters[key] = model.Counter(epoch, model.Map(slices))
-        self.totals[key] = high * 2**53 + low
+            slices[name] = model.Slice(count, made_in, seq, session, before)
+        return model.Counter(epoch, model.Map(slices))
+
+    def check_what_only_redis_keeps(self) -> None:
+        """Totals are sums (R7), and a counter that seems to need no search has only slices that
+        count (R8, R17)."""
+        for key, counter in self.server.counters.items():
+            assert self.totals[key] == counter.total, f"R7: the total of {key!r}"
+            if self.closed_of[key] != self.closed:
+                continue
+            for name, mine in counter.slices.items():
+                owner = self.server.sessions.get(name)
+                assert owner, f"R8: {name}, who has a slice of {key!r}, has no session"
+                assert owner.number == mine.session, f"R17: the slice of {name} of {key!r}"
+                assert self.expires[key] <= owner.heartbeat + owner.threshold, f"R8: {key!r}"
 
 
 def _numbers(field: str) -> list[int]:
