@@ -70,7 +70,7 @@ from oracle.model.operations import (
     step_result,
     writes,
 )
-from oracle.model.server import Serve, serve
+from oracle.model.server import Serve, serve, tick
 from oracle.model.state import HERE, Counter, Server, Session, Slice
 
 __all__ = [
@@ -127,5 +127,6 @@ __all__ = [
     "serve",
     "speak",
     "step_result",
+    "tick",
     "writes",
 ]

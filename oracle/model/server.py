@@ -32,7 +32,7 @@ Serve = Callable[[Server, Message, int], tuple[Server, Reply]]
 
 def serve(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
     """The whole of the server: one request in, one reply out."""
-    server = _tick(server, wall)
+    server = tick(server, wall)
     if isinstance(request, Open):
         return _open(server, request)
     session = server.sessions.get(request.instance)
@@ -45,14 +45,14 @@ def serve(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
     if isinstance(request, Leave):
         return _leave(server, request, session), Left()
     if _shows_lost_writes(server, request, session):
-        return _close_every_session(server), NoSession()
+        return _close_every_session(_unlist_the_lost(server, request)), NoSession()
     return _execute(server, request, session)
 
 
 # --- Time and sessions ----------------------------------------------------------------------------
 
 
-def _tick(server: Server, wall: int) -> Server:
+def tick(server: Server, wall: int) -> Server:
     """R3: time is the sum of the wall clock's steps forward; the first request starts it.
 
     R19: time does not pass the moment by which somebody had promised to be heard, if nobody was:
@@ -61,8 +61,8 @@ def _tick(server: Server, wall: int) -> Server:
     if server.clock is None:
         return server._replace(clock=wall, wall=wall)
     now = server.clock + max(0, wall - server.wall)
-    if server.due and now > server.due:
-        return server._replace(clock=max(server.clock, server.due), wall=wall, due=0)
+    if server.due is not None and now > server.due:
+        return server._replace(clock=max(server.clock, server.due), wall=wall, due=None)
     return server._replace(clock=now, wall=wall)
 
 
@@ -73,9 +73,13 @@ def _now(server: Server) -> int:
 
 def _heard(server: Server, request: Open | Request, number: int) -> Server:
     """R4: every request of an instance, a retry too, sets its heartbeat. R19: and its promise."""
-    session = Session(_now(server), request.threshold, number, request.seq)
-    due = max(server.due, _now(server) + request.promise) if request.promise else server.due
-    return server._replace(sessions=server.sessions.put(request.instance, session), due=due)
+    fresh = isinstance(request, Open)
+    session = Session(_now(server), request.threshold, number, request.seq, fresh)
+    server = server._replace(sessions=server.sessions.put(request.instance, session))
+    if not request.promise:
+        return server
+    due = _now(server) + request.promise
+    return server._replace(due=due if server.due is None else max(server.due, due))
 
 
 def _is_dead(server: Server, instance: str) -> bool:
@@ -93,9 +97,9 @@ def _open(server: Server, request: Open) -> tuple[Server, Reply]:
     dead.
     """
     session = server.sessions.get(request.instance)
-    if session is not None and session.seq > request.seq:
+    if session is not None and session.seq >= request.seq and not _is_retry(session, request):
         return server, Late(session.seq)
-    if session is not None and session.seq == request.seq:
+    if session is not None and _is_retry(session, request):
         return _heard(server, request, session.number), Opened(session.number)
     if session is not None and session.seq < request.acked and session.number <= request.last:
         server = _close_every_session(server)
@@ -105,11 +109,16 @@ def _open(server: Server, request: Open) -> tuple[Server, Reply]:
     return _heard(server, request, number), Opened(number)
 
 
+def _is_retry(session: Session, request: Open) -> bool:
+    """R11, R17: another request of this number is one of an earlier life of the instance's id."""
+    return session.fresh and session.seq == request.seq
+
+
 def _leave(server: Server, request: Leave, session: Session) -> Server:
     """R16: the session is closed. R19: whoever leaves takes its promise back."""
     mine = request.promise and server.due == session.heartbeat + request.promise
     sessions = server.sessions.without(request.instance)
-    return server._replace(sessions=sessions, due=0 if mine else server.due)
+    return server._replace(sessions=sessions, due=None if mine else server.due)
 
 
 def _close_every_session(server: Server) -> Server:
@@ -130,6 +139,16 @@ def _shows_lost_writes(server: Server, request: Request, session: Session) -> bo
         elif not request.restores and _is_hurt(server, part, request):
             return True
     return False
+
+
+def _unlist_the_lost(server: Server, request: Request) -> Server:
+    """A counter that is listed and not there has been found lost: it is not to be found again."""
+    lost = [
+        part.key
+        for part in request.parts
+        if part.key not in server.counters and server.keys.get(part.key) == HERE
+    ]
+    return server._replace(keys=server.keys.without(*lost))
 
 
 def _seq_of_slice(server: Server, key: str, request: Request) -> int | None:

@@ -46,12 +46,13 @@ class Counter(NamedTuple):
 
 class Session(NamedTuple):
     """R4, R5: when the instance was last heard, and for how long it may be silent; which session it
-    is; the last request that it made."""
+    is; the last request that it made; and whether that was the one that opened it."""
 
     heartbeat: int
     threshold: int
     number: int
     seq: int
+    fresh: bool = False
 
 
 HERE = 0
@@ -64,7 +65,7 @@ class Server(NamedTuple):
     Attributes:
         clock: R3's time; None until the first request.
         wall: the wall clock at the last request.
-        due: R19: the latest time by which an instance has promised to be heard; 0 if none has.
+        due: R19: the latest time by which an instance has promised to be heard; None if none has.
         opened: the last session number. It survives whatever is lost: the script takes numbers from
             the server's own clock, so that none is given twice.
         sessions: by instance.
@@ -74,7 +75,7 @@ class Server(NamedTuple):
 
     clock: int | None = None
     wall: int = 0
-    due: int = 0
+    due: int | None = None
     opened: int = 0
     sessions: Map[str, Session] = Map()
     counters: Map[str, Counter] = Map()
