@@ -30,6 +30,7 @@ from rich.table import Table
 import distkit.asyncio
 from benchmarks import scene
 from distkit.core.batching import MOST_KEYS, MOST_STEPS
+from distkit.testing import driver_of
 from tests.harness.servers import Binary, RedisServer, find_binaries
 
 HERE = Path(__file__).parent
@@ -212,8 +213,8 @@ class Bench:
         sizes = []
         for others in (0, 1_000):
             counter = scene.among_instances(self.client, others)
-            used: Any = self.client.memory_usage(counter._space.counter("k"), samples=0)
-            used += self.client.memory_usage(counter._space.instances, samples=0)
+            used: Any = self.client.memory_usage(driver_of(counter).space.counter("k"), samples=0)
+            used += self.client.memory_usage(driver_of(counter).space.instances, samples=0)
             sizes.append(used)
         each = (sizes[1] - sizes[0]) / 1_000
         self.rows.append(Row("memory a slice, its owner's entry included", [], [each], "bytes"))

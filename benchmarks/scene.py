@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from distkit import StrictInstanceAwareCounter
+from distkit.testing import driver_of
 
 THRESHOLD_MS = 30_000
 
@@ -36,7 +37,7 @@ def among_instances(
     silent for the threshold."""
     counter = counter_on(client)
     counter.inc("k")
-    root = f"distkit:{{{counter._space.prefix}}}:"
+    root = f"distkit:{{{driver_of(counter).space.prefix}}}:"
     now = int(time.time() * 1000)
     heard = now - THRESHOLD_MS if silent else now + THRESHOLD_MS
     names = [uuid.uuid4().hex for _ in range(others)]
@@ -55,7 +56,7 @@ def among_keys(client: redis.Redis, others: int) -> StrictInstanceAwareCounter:
     """A counter under a prefix that has `others` other keys."""
     counter = counter_on(client)
     counter.inc("k")
-    root = f"distkit:{{{counter._space.prefix}}}:"
+    root = f"distkit:{{{driver_of(counter).space.prefix}}}:"
     now = int(time.time() * 1000)
     for first in range(0, others, 10_000):
         last = min(first + 10_000, others) - 1

@@ -23,7 +23,7 @@ class Story:
     """A table of what happens, each line with what the callers were told."""
 
     def __init__(self) -> None:
-        self.now_ms = 0
+        self.now_ms: int = 0
         self._table = Table(show_lines=False, pad_edge=False)
         for column in ("time", "what happens", "(total, own)", "why"):
             self._table.add_column(column)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from distkit.redis.sync import COUNTER, Script
+from distkit.redis.shared import COUNTER, Script
 
 
 class Mutant(NamedTuple):

@@ -17,7 +17,8 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from distkit.core.instance import Call, Request
-from distkit.redis.sync import COUNTER, Script
+from distkit.redis.shared import COUNTER, Script
+from distkit.testing import driver_of
 from oracle import model
 from oracle.check.trace import Trace
 from oracle.check.world import NAMES, STRANGER, Event
@@ -31,7 +32,7 @@ class Life:
     def __init__(self, player: Player, name: str) -> None:
         self.player, self.name = player, name
         pair = player.world.instances[player.world.join(name)]
-        self.session, self.instance = pair.counter._instance, pair.instance
+        self.session, self.instance = driver_of(pair.counter).instance, pair.instance
         self.request: Request | None = None
         self.sent: dict[int, tuple[Request, model.Message]] = {}
 

@@ -7,7 +7,8 @@ from typing import Any
 import redis
 
 from distkit import CounterState, StrictInstanceAwareCounter
-from distkit.redis.sync import COUNTER, Script, transport_for
+from distkit.redis.shared import COUNTER, Script
+from distkit.testing import use_script
 from tests.harness import wire
 
 THRESHOLD = 30_000
@@ -18,7 +19,7 @@ def a_crowd_dies(client: redis.Redis, script: Script = COUNTER, crowd: int = 9_0
     threshold: the first call of a survivor, which takes its own slice to 1."""
     now = 0
     survivor = StrictInstanceAwareCounter(client, "crowd", clock_ms=lambda: now)
-    survivor._transport = transport_for(client, lambda: now, script)
+    use_script(survivor, script)
     survivor.inc("k")
     root = "distkit:{crowd}:"
     names = [f"dead{i}" for i in range(crowd)]

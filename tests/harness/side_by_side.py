@@ -27,11 +27,12 @@ from redis.retry import Retry
 
 import distkit.asyncio
 from distkit import Comparator, DistkitError, StrictInstanceAwareCounter
+from distkit.base import Driver
 from distkit.core.instance import Call, Outcome
 from distkit.core.operations import DELETE, GET, INC, SET, SET_ON_INSTANCE
 from distkit.core.operations import Step as ProductionStep
-from distkit.redis import asyncio as transport_asyncio
-from distkit.redis.sync import COUNTER, Script, transport_for
+from distkit.redis.shared import COUNTER, Script
+from distkit.testing import driver_of, use_script
 from oracle import model
 from oracle.check.properties import Meaning
 from tests.harness import wire
@@ -198,6 +199,12 @@ def real_place(server: RedisServer) -> Place:
     return Place(server.binary.name, *connections, {"path": server.socket})
 
 
+def _prepare(counter: Any, script: Script) -> None:
+    """Not at random: production and oracle have to use the same numbers."""
+    driver_of(counter).instance.seq = 0
+    use_script(counter, script)
+
+
 class Backend:
     """A Redis for worlds to live in, one after the other, and the counter's shell to be tested:
     here the synchronous one."""
@@ -232,11 +239,7 @@ class Backend:
     def counter(self, script: Script, clock_ms: Callable[[], int], **options: Any) -> Any:
         """A new instance on production's script, or a defective one."""
         counter = StrictInstanceAwareCounter(self.client, PREFIX, clock_ms=clock_ms, **options)
-        counter._instance._seq = (
-            0  # not at random: production and oracle are to use the same numbers
-        )
-        if script is not COUNTER:
-            counter._transport = transport_for(self.client, clock_ms, script)
+        _prepare(counter, script)
         return counter
 
     def close(self) -> None:
@@ -262,9 +265,7 @@ class AsyncBackend(Backend):
         counter = distkit.asyncio.StrictInstanceAwareCounter(
             self.client, PREFIX, clock_ms=clock_ms, **options
         )
-        counter._instance._seq = 0
-        if script is not COUNTER:
-            counter._transport = transport_asyncio.transport_for(self.client, clock_ms, script)
+        _prepare(counter, script)
         return Blocking(counter, self.loop)
 
     def close(self) -> None:
@@ -273,13 +274,15 @@ class AsyncBackend(Backend):
 
 
 class Blocking:
-    """An asyncio counter whose calls can be made as if it were a synchronous one."""
+    """An asyncio counter, or its driver, whose calls are made as if it were synchronous."""
 
     def __init__(self, counter: Any, loop: asyncio.AbstractEventLoop) -> None:
         self.counter, self._loop = counter, loop
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.counter, name)
+        if isinstance(attribute, Driver):
+            return Blocking(attribute, self._loop)
         if not callable(attribute):
             return attribute
 
@@ -292,7 +295,7 @@ class Blocking:
         """Several callers at once, each of which makes its calls one after the other."""
 
         async def caller(steps: Sequence[ProductionStep]) -> list[Outcome]:
-            return [(await self.counter._run((step,)))[0] for step in steps]
+            return [(await driver_of(self.counter).run((step,)))[0] for step in steps]
 
         async def everybody() -> list[list[Outcome]]:
             return list(await asyncio.gather(*map(caller, callers)))
@@ -386,7 +389,9 @@ class SideBySide:
         """Several steps in one request."""
         counter = self.instances[name].counter
         self._begin(fates)
-        mine = [_plain(outcome) for outcome in counter._run([_production(*s) for s in steps])]
+        mine = [
+            _plain(outcome) for outcome in driver_of(counter).run([_production(*s) for s in steps])
+        ]
         right = self._check_call(name, tuple(steps), fates)
         assert mine == list(right), f"{name}: {steps}: {mine}, not {right}"
         return mine
@@ -406,7 +411,7 @@ class SideBySide:
         counter = self.instances[name].counter
         made = [[(_production(*item), item) for item in steps] for steps in callers]
         whose = {id(step): (who, item) for who, steps in enumerate(made) for step, item in steps}
-        groups = _written_down(counter._instance)
+        groups = _written_down(driver_of(counter).instance)
         self._begin(fates)
         answers = counter.together([[step for step, _ in steps] for steps in made])
         self.wall, left = self._wall_before, deque(fates)
@@ -469,7 +474,7 @@ class SideBySide:
         self._begin(fates)
         error = ""
         try:
-            counter._leave()
+            driver_of(counter).leave()
         except DistkitError as unfinished:
             error = type(unfinished).__name__
         right, left = "", deque(fates)
