@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from distkit import Change, Comparator, DistkitError, StrictInstanceAwareCounter
+from distkit.testing import driver_of
 
 ON_A_KEY = ("get", "inc", "dec", "set", "set_on_instance", "delete", "delete_on_instance",
             "inc_if", "set_if", "set_on_instance_if")  # fmt: skip
@@ -62,9 +63,10 @@ class Port:
         given = {name: message[name] for name in ("key", "comparator", "count") if name in message}
         if "comparator" in given:
             given["comparator"] = Comparator(given["comparator"], message["value"])
-        method = "_leave" if message["op"] == "leave" else message["op"]
+        method = message["op"]
         try:
-            result = getattr(counter, method)(*given.values())
+            has = driver_of(counter) if method == "leave" else counter
+            result = getattr(has, method)(*given.values())
         except DistkitError as error:
             return {"error": ERRORS[type(error).__name__], "message": str(error)}
         if isinstance(result, Change):
