@@ -203,7 +203,7 @@ class Port:
                 return {}
             said = process.ask(sent)
             try:
-                return lines.checked_answer(line, said)
+                return lines.checked_answer(line, said, self.capabilities.features)
             except Malformed as error:
                 raise process.malformed(error) from None
         except Broke:
