@@ -75,7 +75,7 @@ class Port:
             return {"error": ERRORS[type(error).__name__], "message": str(error)}
         if isinstance(result, Change):
             answer = {"new": result.new._asdict(), "old": result.old._asdict()}
-            return answer | ({"applied": result.applied} if "applied" in FEATURES else {})
+            return answer | {name: getattr(result, name) for name in FEATURES if name == "applied"}
         return result._asdict() if result else {}
 
     def join(self, name: str) -> Any:
