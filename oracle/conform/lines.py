@@ -59,7 +59,7 @@ OPERATIONS = {
     "leave": Operation(answer=NOTHING),
 }
 
-EVENTS = {"die": ("instance",), "empty": ()}
+EVENTS: dict[str, tuple[str, ...]] = {"die": ("instance",), "empty": ()}
 """What else happens in a history, and the fields that say to whom."""
 
 LOSE_REPLY, GIVE_UP, EMPTY = "lose_reply", "give_up", "empty"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -30,8 +30,10 @@ class Map(dict[K, V]):
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("a Map does not change; use put or without")
+    if not TYPE_CHECKING:  # as methods of dict they have overloads that no single one can match
 
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    update = pop = popitem = clear = setdefault = _refuse
+        def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+            raise TypeError("a Map does not change; use put, put_all or without")
+
+        __setitem__ = __delitem__ = __ior__ = _refuse
+        update = pop = popitem = clear = setdefault = _refuse

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 LIMIT = 2**53 - 1
 """R2: counts, and totals that a step reports or makes, lie in -LIMIT..LIMIT."""
@@ -60,7 +60,7 @@ class Change(tuple[CounterState, CounterState]):
     Two changes are equal if all three are. A plain tuple has no `applied`, and is compared without.
     """
 
-    __match_args__ = ("new", "old", "applied")
+    __match_args__: ClassVar[tuple[str, str, str]] = ("new", "old", "applied")
 
     _applied: bool
 
@@ -89,7 +89,8 @@ class Change(tuple[CounterState, CounterState]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = tuple.__hash__
+    def __hash__(self) -> int:
+        return tuple.__hash__(self)  # equal to that of a plain tuple, which is equal too
 
     def __repr__(self) -> str:
         return f"Change(new={self.new}, old={self.old}, applied={self.applied})"
