@@ -178,14 +178,11 @@ def test_always_runs_the_step_and_returns_a_change() -> None:
     assert counter.get("k") == (6, 6)
 
 
-def test_clearing_many_keys_takes_time_in_proportion_to_them() -> None:
-    """Twice the keys take about twice as long; a quadratic step would take four times."""
-
-    def seconds(keys: int) -> float:
-        counter = InMemoryCounter(InMemoryServer(), "p")
-        counter.inc_all([(str(n), 1) for n in range(keys)])
-        began = time.process_time()
-        counter.clear_on_instance()
-        return time.process_time() - began
-
-    assert min(seconds(6_000) for _ in range(3)) < 12 * min(seconds(1_000) for _ in range(3))
+def test_many_keys_are_cleared_in_little_time() -> None:
+    """It takes 0.25 s. With one copy of a map for each key it took 28 s."""
+    counter = InMemoryCounter(InMemoryServer(), "p")
+    counter.inc_all([(str(n), 1) for n in range(9_000)])
+    began = time.process_time()
+    counter.clear_on_instance()
+    assert time.process_time() - began < 5
+    assert counter.get("8999") == (0, 0)
