@@ -11,10 +11,16 @@ import uuid
 from collections.abc import Callable
 
 import redis
-from rich.console import Console
-from rich.table import Table
 
 from distkit import CounterState, StrictInstanceAwareCounter
+
+MISSING = "python -m distkit.demo needs {}: pip install 'distkit-counter[demo]'"
+
+try:
+    from rich.console import Console
+    from rich.table import Table
+except ModuleNotFoundError as missing:
+    raise SystemExit(MISSING.format(str(missing.name).partition(".")[0])) from None
 
 KEY = "connections"
 
@@ -45,8 +51,10 @@ def connect() -> tuple[redis.Redis, str]:
     url = os.environ.get("REDIS_URL")
     if url:
         return redis.Redis.from_url(url), url.rpartition("@")[2]  # no password on the screen
-    import fakeredis
-
+    try:
+        import fakeredis
+    except ModuleNotFoundError as missing:
+        raise SystemExit(MISSING.format(missing.name)) from None
     return fakeredis.FakeRedis(server=fakeredis.FakeServer()), "fakeredis, inside this process"
 
 

@@ -7,16 +7,30 @@ Read the modules in this order:
    to (state, reply).
 3. `messages.py`: the requests and replies.
 4. `instance.py`: the client side, that is, what an instance sends, learns and remembers.
+5. `calls.py`: which requests a whole call of the public API takes, and R1.
 
 The machine favours clarity over speed. States are immutable and hashable, nothing is cached, and
-there is no I/O, threading, clock or randomness. It implements R2 to R16 of `spec/RULES.md`, and
-each function names the rules it implements. (R1, on names, is about text; callers check it.)
+there is no I/O, threading, clock or randomness. It implements R1 to R16 of `spec/RULES.md`, and
+each function names the rules it implements.
 
 The request numbers come from Raft's client sessions (Ongaro, "Consensus: Bridging Theory and
 Practice", 2014, section 6.3), the completion records from RIFL (Lee et al., SOSP 2015). Both are
 simplified here, because each slice has a single writer.
 """
 
+from oracle.model.calls import (
+    MOST_COUNTERS,
+    MOST_STEPS,
+    Made,
+    Make,
+    Steps,
+    clear_on_instance_steps,
+    clear_steps,
+    existing_counters,
+    make_leave,
+    make_steps,
+    name_error,
+)
 from oracle.model.instance import (
     NOT_EXECUTED,
     PATIENCE,
@@ -52,6 +66,7 @@ from oracle.model.messages import (
     Request,
 )
 from oracle.model.operations import (
+    ALWAYS,
     CONDITIONAL,
     GLOBAL,
     LIMIT,
@@ -71,9 +86,12 @@ from oracle.model.server import Serve, serve
 from oracle.model.state import Counter, Server, Session, Slice
 
 __all__ = [
+    "ALWAYS",
     "CONDITIONAL",
     "GLOBAL",
     "LIMIT",
+    "MOST_COUNTERS",
+    "MOST_STEPS",
     "NOT_EXECUTED",
     "OPERATIONS",
     "PATIENCE",
@@ -92,6 +110,8 @@ __all__ = [
     "Late",
     "Leave",
     "Left",
+    "Made",
+    "Make",
     "Map",
     "Memory",
     "Message",
@@ -107,14 +127,21 @@ __all__ = [
     "Session",
     "Slice",
     "Step",
+    "Steps",
     "View",
     "begin",
     "begin_leaving",
     "call_at_once",
+    "clear_on_instance_steps",
+    "clear_steps",
+    "existing_counters",
     "finish",
     "finish_at_once",
     "give_up",
     "hear",
+    "make_leave",
+    "make_steps",
+    "name_error",
     "recall",
     "run_steps",
     "serve",

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 LIMIT = 2**53 - 1
 """R2: counts, and totals that a step reports or makes, lie in -LIMIT..LIMIT."""
 
 
 class Condition(NamedTuple):
-    """R15: a step's condition. `relation` is a key of `_RELATIONS`."""
+    """R15: a step's condition: one of `RELATIONS` to a number, or `ALWAYS`."""
 
     relation: str
     operand: int
 
 
+ALWAYS = Condition("always", 0)
+"""R15: the condition that always holds. The step runs as if it had none, and returns a `Change`."""
+
+
 class Step(NamedTuple):
-    """One operation on one counter. `op` is a key of `_OPERATIONS`; with a condition, one of `CONDITIONAL`."""
+    """One operation on one counter. `op` is one of `OPERATIONS`; with a condition, one of
+    `CONDITIONAL`."""
 
     op: str
     count: int = 0  # type: ignore[assignment]  # it hides tuple.count, which nobody needs
@@ -43,11 +48,55 @@ class CounterState(NamedTuple):
     instance_count: int
 
 
-class Change(NamedTuple):
-    """What a call with a condition returns: the state after it, and before."""
+class Change(tuple[CounterState, CounterState]):
+    """What a call with a condition returns (R15). It unpacks as `new, old`.
 
-    new: CounterState
-    old: CounterState
+    Attributes:
+        new: the state after the call.
+        old: the state before it.
+        applied: whether the condition held, so that the step ran. `new == old` does not tell: a
+            `set` may set what was there already, and still moves the epoch.
+
+    Two changes are equal if all three are. A plain tuple has no `applied`, and is compared without.
+    """
+
+    __match_args__: ClassVar[tuple[str, str, str]] = ("new", "old", "applied")
+
+    _applied: bool
+
+    def __new__(cls, new: CounterState, old: CounterState, applied: bool) -> Change:
+        change = super().__new__(cls, (new, old))
+        change._applied = applied
+        return change
+
+    @property
+    def new(self) -> CounterState:
+        return self[0]
+
+    @property
+    def old(self) -> CounterState:
+        return self[1]
+
+    @property
+    def applied(self) -> bool:
+        return self._applied
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, tuple) or getattr(other, "applied", self.applied) != self.applied:
+            return False
+        return tuple(self) == tuple(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return tuple.__hash__(self)  # equal to that of a plain tuple, which is equal too
+
+    def __repr__(self) -> str:
+        return f"Change(new={self.new}, old={self.old}, applied={self.applied})"
+
+    def __getnewargs__(self) -> tuple[CounterState, CounterState, bool]:
+        return (*self, self.applied)
 
 
 def _get(view: View, _: int) -> tuple[View, CounterState]:
@@ -111,15 +160,18 @@ def step_result(view: View, step: Step) -> tuple[View, CounterState | Change | N
     if step.condition is None:
         after, result = _OPERATIONS[step.op](view, step.count)
         return (after, result) if _in_range(after, *result) else (view, None)
-    after = _OPERATIONS[step.op](view, step.count)[0] if _holds(view, step) else view
-    change = Change(CounterState(after.total, after.count), CounterState(view.total, view.count))
-    return (after, change) if _in_range(after, *change.new, *change.old) else (view, None)
+    applied = _holds(view, step.op, step.condition)
+    after = _OPERATIONS[step.op](view, step.count)[0] if applied else view
+    new, old = CounterState(after.total, after.count), CounterState(view.total, view.count)
+    return (after, Change(new, old, applied)) if _in_range(after, *new, *old) else (view, None)
 
 
-def _holds(view: View, step: Step) -> bool:
-    assert step.condition is not None and step.op in CONDITIONAL
-    subject = view.count if step.op == "set_on_instance" else view.total
-    return _RELATIONS[step.condition.relation](subject, step.condition.operand)
+def _holds(view: View, op: str, condition: Condition) -> bool:
+    assert op in CONDITIONAL
+    if condition == ALWAYS:
+        return True
+    subject = view.count if op == "set_on_instance" else view.total
+    return _RELATIONS[condition.relation](subject, condition.operand)
 
 
 def _in_range(after: View, *results: int) -> bool:

@@ -129,21 +129,21 @@ def _execute(server: Server, request: Request, session: Session) -> tuple[Server
     """
     retry = session.seq == request.seq
     server = _heard(server, request.instance, session._replace(seq=request.seq))
-    views = []
+    views, changed = [], dict[str, Counter]()
     for part in request.parts:
         if retry and writes(part.steps):
             views.append(server.counters[part.key].slices[request.instance].before)
             continue
-        server = _remove_dead(server, part.key, request)
-        counter = _put_back(server.counters.get(part.key, Counter()), request.instance, part.memory)
+        server, counter = _remove_dead(server, part.key, request)
+        counter = _put_back(counter, request.instance, part.memory)
         before = counter.view(request.instance)
         views.append(before)
         if writes(part.steps):
             after, _ = run_steps(before, part.steps)
             mine = Slice(after.count, after.epoch, request.seq, before)
             counter = Counter(after.epoch, counter.slices.put(request.instance, mine))
-        server = server._replace(counters=server.counters.put(part.key, counter))
-    return server, Done(tuple(views))
+        changed[part.key] = counter
+    return server._replace(counters=server.counters.put_all(changed)), Done(tuple(views))
 
 
 def _heard(server: Server, instance: str, session: Session) -> Server:
@@ -158,11 +158,14 @@ def _is_dead(server: Server, instance: str, threshold: int) -> bool:
     return session is None or _now(server) - session.heartbeat >= threshold
 
 
-def _remove_dead(server: Server, key: str, request: Request) -> Server:
+def _remove_dead(server: Server, key: str, request: Request) -> tuple[Server, Counter]:
     """Remove the slices of dead instances, current or stale, and close their sessions (R8).
 
     An instance that was only silent finds its session closed on its next call, and restores its
     slices.
+
+    Returns:
+        The server without these sessions, and the counter without these slices.
     """
     counter = server.counters.get(key, Counter())
     dead = [
@@ -170,11 +173,10 @@ def _remove_dead(server: Server, key: str, request: Request) -> Server:
         for name in counter.slices
         if name != request.instance and _is_dead(server, name, request.threshold)
     ]
-    counter = counter._replace(slices=counter.slices.without(*dead))
-    return server._replace(
-        sessions=server.sessions.without(*dead),
-        counters=server.counters.put(key, counter),
-    )
+    if not dead:
+        return server, counter
+    server = server._replace(sessions=server.sessions.without(*dead))
+    return server, counter._replace(slices=counter.slices.without(*dead))
 
 
 def _put_back(counter: Counter, instance: str, memory: Memory) -> Counter:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from oracle.__main__ import main
+from oracle.cli.main import main
 from oracle.check.trace import read_trace
 from oracle.check.world import KINDS
 
