@@ -17,9 +17,9 @@ Each line is one event. A capital letter is an instance, which joins when it is 
     late copy                         the oldest copy that is still under way arrives
     down, up                          the server becomes unreachable, or reachable again
 
-The threshold is 30,000 ms, and `max` is 2^53 - 1. A history runs on production and on the oracle, side
-by side (`tests.harness.side_by_side`), and the two are compared after every event. The results in the
-table are a third, independent opinion.
+The threshold is 30,000 ms, and `max` is 2^53 - 1. A history runs on production and on the oracle,
+side by side (`tests.harness.side_by_side`), and the two are compared after every event. The results
+in the table are a third, independent opinion.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many instances at once, made quickly."""
+"""Sets up thousands of instances quickly."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ THRESHOLD = 30_000
 
 
 def a_crowd_dies(client: redis.Redis, script: Script = COUNTER, crowd: int = 9_000) -> CounterState:
-    """One counter with a slice of 1 from each of many instances, all of which are silent for the
-    threshold: the first call of a survivor, which takes its own slice to 1."""
+    """Let thousands of instances with a slice of 1 each die, and return what a survivor then reads.
+
+    The survivor's own slice is 1.
+    """
     now = 0
     survivor = StrictInstanceAwareCounter(client, "crowd", clock_ms=lambda: now)
     use_script(survivor, script)

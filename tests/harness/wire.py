@@ -1,5 +1,8 @@
-"""The wire, as spec/PROTOCOL.md describes it, for tests: from the oracle's messages and state to
-what stands in Redis, and back. Written from the specification, not from `distkit`'s code."""
+"""Converts between the oracle's messages and state and the bytes that spec/PROTOCOL.md defines.
+
+It was written from the specification, independently of `distkit`'s code, so that the tests do not
+compare production with itself.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,19 @@ from oracle import model
 
 OPS = {"inc": "+", "set_on_instance": "=", "delete_on_instance": "=", "set": "!", "delete": "~"}
 FIRST_ARG = 3
-"""EVALSHA, hash, number of keys: the script's keys and arguments follow."""
+"""After EVALSHA, the hash and the number of keys come the script's keys and arguments."""
 WALL = 5
-"""Which of the script's arguments is the wall clock."""
+"""The index of the wall clock among the script's arguments."""
 
 
 def spell(step: model.Step) -> str:
+    """A step as a request spells it ("Steps")."""
     condition = f"{step.condition.relation[0]}{step.condition.operand}" if step.condition else ""
     return "" if step.op == "get" else f"{condition}{OPS[step.op]}{step.count}"
 
 
 def request(message: model.Message, prefix: str, wall: int) -> tuple[str, ...]:
-    """The script's KEYS and ARGV, in one row."""
+    """A request as the script's KEYS followed by its ARGV."""
     root = f"distkit:{{{prefix}}}:"
     keys = [root + "instances", root + "keys"]
     session = 0 if isinstance(message, model.Open) else message.session
@@ -38,7 +42,7 @@ def request(message: model.Message, prefix: str, wall: int) -> tuple[str, ...]:
 
 
 def reply(message: model.Reply) -> list[int]:
-    """The script's answer."""
+    """A reply as the script returns it."""
     if isinstance(message, model.Opened):
         return [1, message.session]
     if isinstance(message, model.NoSession):
@@ -51,28 +55,29 @@ def reply(message: model.Reply) -> list[int]:
 
 
 def limbs(total: int) -> tuple[int, int]:
-    """A total as high * 2^53 + low, both of one sign."""
+    """Split a total into high * 2^53 + low, with the same sign."""
     high, low = divmod(abs(total), 2**53)
     return (high, low) if total >= 0 else (-high, -low)
 
 
 def with_wall(command: tuple[Any, ...], wall: int) -> list[Any]:
-    """A script command as it would be executed at this time: the server reads the clock itself."""
+    """A script command with this wall clock: a late copy is executed at the time of its arrival."""
     words = list(command)
     words[FIRST_ARG + int(words[2]) + WALL] = wall
     return words
 
 
 NOTHING_CLOSED = 7
-"""How many sessions have been closed, where `store` has to say so: any number would do."""
+"""The number of closed sessions that `store` writes. Any number will do."""
 
 
 def store(client: Any, prefix: str, server: model.Server) -> None:
-    """Make Redis hold this of a prefix, and nothing else of it. Works on a pipeline, too.
+    """Write this state of a prefix into an empty Redis. The client may be a pipeline.
 
-    What only Redis keeps is chosen as a real history would have it: a counter is as of the last
-    look at its slices, when the oldest heartbeat was that of their owners now. If some owner has no
-    session, it was closed since, for a look would have removed the slice.
+    Fields that the oracle does not have get values that a real history could have produced. Each
+    counter looks as if its slices had just been searched for dead ones: `oldest` is the oldest
+    heartbeat of their instances. If an instance has no session, its session was closed after that
+    search, which would otherwise have removed its slice.
     """
     root = f"distkit:{{{prefix}}}:"
     if server.clock is not None:
@@ -81,7 +86,7 @@ def store(client: Any, prefix: str, server: model.Server) -> None:
         client.hset(root + "instances", mapping={":": head, **entries})
     for key, counter in server.counters.items():
         if counter == model.Counter():
-            continue  # the script writes no counter of which there is nothing to say
+            continue  # the script does not write a counter that is empty
         owners = [server.sessions.get(name) for name in counter.slices]
         beats = [owner.heartbeat for owner in owners if owner]
         closed = NOTHING_CLOSED - (None in owners)
@@ -99,7 +104,7 @@ def _slice(mine: model.Slice) -> str:
 
 
 class Stored:
-    """What Redis holds of one prefix: as the oracle would hold it, and what only Redis has."""
+    """What Redis holds for one prefix: the oracle's state, and the fields that only Redis has."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         root = f"distkit:{{{prefix}}}:"
@@ -111,7 +116,7 @@ class Stored:
 
     @classmethod
     def of(cls, prefix: str, everything: dict[str, Any]) -> Stored:
-        """From what was read already, by the names of the Redis keys."""
+        """Parse values that have already been read, by the names of their Redis keys."""
         stored = cls.__new__(cls)
         stored._read(f"distkit:{{{prefix}}}:", everything)
         return stored
@@ -152,4 +157,5 @@ def _numbers(field: str) -> list[int]:
 
 
 def text(word: Any) -> str:
+    """A word of a command or reply as text."""
     return word.decode() if isinstance(word, bytes) else str(word)

@@ -195,3 +195,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert path.exists(), target
         if anchor:
             assert anchor in _anchors(path.read_text("utf-8")), target
+
+
+def test_the_benchmark_results_end_with_the_notes() -> None:
+    folder = ROOT / "benchmarks"
+    notes = (folder / "NOTES.md").read_text("utf-8")
+    assert (folder / "RESULTS.md").read_text("utf-8").endswith(notes)
