@@ -50,14 +50,18 @@ from oracle.model.operations import (
     CONDITIONAL,
     GLOBAL,
     LIMIT,
+    METHODS,
     OPERATIONS,
     READS,
     RELATIONS,
     Change,
     Condition,
     CounterState,
+    Method,
+    Operation,
     Step,
     View,
+    method,
     run_steps,
     step_result,
     writes,
@@ -65,10 +69,15 @@ from oracle.model.operations import (
 from oracle.model.server import Serve, serve
 from oracle.model.state import Counter, Server, Session, Slice
 
+VERSION = 1
+"""The version of the protocol that this machine is: raised with every change of what it does, so
+that `spec/explored.json` says which protocol was explored."""
+
 __all__ = [
     "CONDITIONAL",
     "GLOBAL",
     "LIMIT",
+    "METHODS",
     "NOT_EXECUTED",
     "OPERATIONS",
     "PATIENCE",
@@ -77,6 +86,7 @@ __all__ = [
     "RELATIONS",
     "RESTORE_CHUNK",
     "UNKNOWN",
+    "VERSION",
     "Call",
     "Change",
     "Condition",
@@ -90,9 +100,11 @@ __all__ = [
     "Map",
     "Memory",
     "Message",
+    "Method",
     "NoSession",
     "Open",
     "Opened",
+    "Operation",
     "Outcome",
     "Part",
     "Reply",
@@ -110,6 +122,7 @@ __all__ = [
     "finish_at_once",
     "give_up",
     "hear",
+    "method",
     "recall",
     "run_steps",
     "serve",

@@ -88,16 +88,9 @@ def _close_every_session(server: Server) -> Server:
 
 def _lacks_a_record(server: Server, request: Request) -> bool:
     """The session says that this request was executed, its slice does not: Redis lost writes."""
-    return any(
-        _slice_seq(server, part.key, request.instance) != request.seq
-        for part in request.parts
-        if writes(part.steps)
-    )
-
-
-def _slice_seq(server: Server, key: str, instance: str) -> int | None:
-    mine = server.counters.get(key, Counter()).slices.get(instance)
-    return mine.seq if mine else None
+    written = [part.key for part in request.parts if writes(part.steps)]
+    slices = [server.slice_of(key, request.instance) for key in written]
+    return any(mine is None or mine.seq != request.seq for mine in slices)
 
 
 def _execute(server: Server, request: Request, session: Session) -> tuple[Server, Reply]:
