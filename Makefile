@@ -12,7 +12,7 @@ NODE_PORT := tests/ports/node
 NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust
 
-.PHONY: help demo test bench lint nightly node verify-node verify-rust clean
+.PHONY: help demo test bench lint nightly explored node verify-node verify-rust clean
 
 help:
 	@echo "make demo     two servers, one goes silent: the counter at work (REDIS_URL=... on yours)"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint     ruff, mypy --strict, and the walls between the packages"
 	@echo "make bench    what a call costs, against raw redis-py (BENCH_QUICK=1: shorter)"
 	@echo "make nightly  the suite with 20 times as many Hypothesis examples"
+	@echo "make explored explore the suite's worlds again and write spec/explored.json"
 	@echo "make verify-node  500 histories on the port in tests/ports/node"
 	@echo "make verify-rust  histories on the published Rust crate, where cargo is found"
 	@echo "make clean    remove .venv and caches"
@@ -41,6 +42,10 @@ lint: $(READY)
 
 nightly: $(READY) node
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist worksteal --timeout 7200
+
+# When the protocol has changed: the suite compares the counts of its worlds with this file.
+explored: $(READY)
+	$(BIN)/python -m tests.oracle.worlds
 
 # Where npm is not found, the tests that need it are skipped, and the run's summary says so.
 node: $(NODE_READY)

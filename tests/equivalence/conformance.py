@@ -1,9 +1,10 @@
-"""The script against what was explored: the same state, the same request, the same reply and state.
+"""Compares the script with what was explored: the same state and request, the same reply and state.
 
-`oracle.check.fast.search` has met pairs of a server's state and a request. Here the state is written into a
-Redis as spec/PROTOCOL.md lays it out, the script is run with the request, and its reply and all
-that is stored then are compared with the oracle's. Explored states are in relative time; here they
-are moved to a time of their own."""
+The explorer has met pairs of a server's state and a request. Each state is written into a Redis as
+spec/PROTOCOL.md lays it out, and the script is run with the request. Its reply, and everything
+that is stored afterwards, must be the oracle's. Explored states are in relative time, so they are
+moved to a time of their own first.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import redis
 from distkit.redis.sync import COUNTER, Script
 from oracle import model
 from oracle.check.fast.space import Space
-from oracle.check.world import KEYS, NAMES
+from oracle.check.state import KEYS
 from oracle.model import Message, Server
 from tests.harness import wire
 
@@ -33,10 +34,9 @@ class Transition(NamedTuple):
 
 
 def transitions(space: Space) -> Iterator[Transition]:
-    """All that the server was asked in an exploration, each once."""
-    for server, message, place in space.asked.arguments():
-        request = space.messages.things[message]._replace(instance=NAMES[place])
-        yield Transition(_at(NOW, space.servers.things[server]), request)
+    """Everything that the server was asked in an exploration, each pair once."""
+    for server, request in space.next.served():
+        yield Transition(_at(NOW, server), request)
 
 
 def _at(now: int, server: Server) -> Server:
@@ -65,7 +65,7 @@ def compare(client: redis.Redis, asked: Sequence[Transition], script: Script = C
 
 
 def _ask(pipeline: Any, sha: str, transition: Transition) -> int:
-    """Returns where among the pipeline's answers the script's is."""
+    """Returns the place of the script's answer among the pipeline's."""
     pipeline.delete(*EVERYTHING)
     wire.store(pipeline, PREFIX, transition.before)
     words = wire.request(transition.request, PREFIX, NOW)
@@ -95,7 +95,7 @@ def _check(transition: Transition, mine: list[int], held: list[Any]) -> None:
 
 
 def _check_bound(stored: wire.Stored, key: str, after: Server, transition: Transition) -> None:
-    """A counter that seems to need no look has no dead slice."""
+    """A counter whose head says that nobody has died must have no dead slice."""
     owners = [after.sessions.get(name) for name in stored.counters[key].slices]
     if stored.closed_of[key] == stored.closed:
         assert None not in owners, f"{transition}: an owner without a session goes unseen"
