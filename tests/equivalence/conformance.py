@@ -16,7 +16,7 @@ import redis
 from distkit.redis.shared import COUNTER, Script
 from oracle import model
 from oracle.check.fast.space import Space
-from oracle.check.world import KEYS, NAMES
+from oracle.check.state import KEYS
 from oracle.model import Message, Server
 from tests.harness import wire
 
@@ -36,10 +36,9 @@ class Transition(NamedTuple):
 
 
 def transitions(space: Space) -> Iterator[Transition]:
-    """Every pair of a state and a request that an exploration has met."""
-    for server, message, place in space.asked.arguments():
-        request = space.messages.things[message]._replace(instance=NAMES[place])
-        yield Transition(_at(NOW, space.servers.things[server]), request)
+    """Everything that the server was asked in an exploration, each pair once."""
+    for server, request in space.next.served():
+        yield Transition(_at(NOW, server), request)
 
 
 def _at(now: int, server: Server) -> Server:

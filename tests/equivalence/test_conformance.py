@@ -11,8 +11,9 @@ from functools import cache
 import pytest
 import redis
 
-from oracle.check.fast.search import Budget, Search
-from oracle.check.world import Bounds
+from oracle.check.calls import kinds
+from oracle.check.fast.search import NO_BUDGET, Budget, Options, Search
+from oracle.check.state import Bounds
 from tests.equivalence.conformance import Transition, compare, transitions
 from tests.equivalence.mutants import MUTANTS, Mutant
 from tests.harness.servers import RedisServer
@@ -20,12 +21,14 @@ from tests.harness.servers import RedisServer
 SMALL = Bounds(give_ups=1)
 WORLDS = {
     "two calls of every kind and a clock": Bounds(ticks=1),
-    "three calls and a clock": Bounds(operations=3, kinds=("inc",), first=("inc", "set"), ticks=1),
+    "three calls and a clock": Bounds(
+        operations=3, kinds=kinds("inc"), first=kinds("inc,set"), ticks=1
+    ),
     "everything lost": Bounds(operations=1, losses=1, give_ups=1),
     "rollbacks": Bounds(operations=1, rollbacks=2),
-    "two calls and a rollback": Bounds(kinds=("inc",), rollbacks=1),
-    "calls of two steps": Bounds(kinds=("inc_then_set", "set_then_inc_if", "leave"), ticks=1),
-    "two counters": Bounds(keys=2, kinds=("inc", "set", "get"), give_ups=1),
+    "two calls and a rollback": Bounds(kinds=kinds("inc"), rollbacks=1),
+    "calls of two steps": Bounds(kinds=kinds("inc_then_set,set_then_inc_if,leave"), ticks=1),
+    "two counters": Bounds(keys=2, kinds=kinds("inc,set,get"), give_ups=1),
 }
 LARGE = Bounds(operations=3, ticks=1)
 SAMPLE, SEED = 3_000, 20
@@ -49,8 +52,8 @@ negative, at most two steps in a request, and no condition but "is 0"."""
 
 
 @cache
-def _asked(bounds: Bounds, budget: Budget | None = None) -> list[Transition]:
-    search = Search(bounds, budget=budget or Budget())
+def _asked(bounds: Bounds, budget: Budget = NO_BUDGET) -> list[Transition]:
+    search = Search(bounds, options=Options(budget=budget))
     found = search.run()
     assert not found.violation
     return list(transitions(search.space))

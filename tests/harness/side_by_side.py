@@ -29,31 +29,17 @@ import distkit.asyncio
 from distkit import Comparator, DistkitError, StrictInstanceAwareCounter
 from distkit.base import Driver
 from distkit.core.instance import Call, Outcome
-from distkit.core.operations import DELETE, GET, INC, SET, SET_ON_INSTANCE
 from distkit.core.operations import Step as ProductionStep
 from distkit.redis.shared import COUNTER, Script
 from distkit.testing import driver_of, use_script
 from oracle import model
-from oracle.check.properties import Meaning
+from oracle.check.meaning import Meaning
 from tests.harness import wire
 from tests.harness.servers import RedisServer
 
 PREFIX = "world"
 RETRIES = 2
 """How often redis-py sends a request again before the call gives up."""
-
-OPS = {
-    "get": GET,
-    "inc": INC,
-    "set_on_instance": SET_ON_INSTANCE,
-    "delete_on_instance": SET_ON_INSTANCE,
-    "set": SET,
-    "delete": DELETE,
-}
-
-
-COUNTED = frozenset({"inc", "dec", "set", "set_on_instance"})
-"""The operations that take a count."""
 
 
 class Fate(Enum):
@@ -368,19 +354,18 @@ class SideBySide:
     ) -> object:
         """One public operation. Returns its result, or the name of its error."""
         counter = self.instances[name].counter
-        args: tuple[Any, ...] = (key, count) if kind in COUNTED else (key,)
-        step = model.Step("inc", -count) if kind == "dec" else model.Step(kind, *args[1:])
-        operation = kind
-        if condition:
-            operation, args = f"{kind}_if", (key, Comparator(*condition), count)
-            step = step._replace(condition=condition)
+        method = model.method(kind, condition)
+        args: tuple[Any, ...] = (key,)
+        args += (Comparator(*condition),) if condition else ()
+        args += (count,) if method.operation.takes_count else ()
+        step = method.step(count, condition)
         self._begin(fates)
         try:
-            mine: object = getattr(counter, operation)(*args)
+            mine: object = getattr(counter, method.name)(*args)
         except DistkitError as error:
             mine = type(error).__name__
         (right,) = self._check_call(name, ((key, step),), fates)
-        assert mine == right, f"{name}.{operation}{args}: {mine}, not {right}"
+        assert mine == right, f"{name}.{method.name}{args}: {mine}, not {right}"
         return mine
 
     def call_many(
@@ -679,7 +664,8 @@ def _visit(who: model.Open, session: int, keys: Sequence[str]) -> model.Request:
 
 def _production(key: str, step: model.Step) -> ProductionStep:
     when = Comparator(*step.condition) if step.condition else None
-    return ProductionStep(key, OPS[step.op], step.count, step.op == "delete_on_instance", when)
+    letter = model.OPERATIONS[step.op].letter
+    return ProductionStep(key, letter, step.count, step.op == "delete_on_instance", when)
 
 
 def _written_down(session: Any) -> list[list[ProductionStep]]:
