@@ -3,11 +3,14 @@ and a world packed into one number comes back as it was."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
 from oracle.check.fast.parts import ROOM, Layout
 from oracle.check.fast.tables import Attribute, Interner, MultiTable, Table, TooLarge
+from oracle.model import Late, Opened
 
 
 def test_a_table_computes_each_argument_once() -> None:
@@ -64,6 +67,14 @@ def test_more_values_than_numbers_are_refused() -> None:
     words.number("a"), words.number("b")
     with pytest.raises(TooLarge, match="more than 2 different words"):
         words.number("c")
+
+
+def test_equal_values_of_different_types_are_not_taken_for_each_other() -> None:
+    """Named tuples are equal whenever their fields are; two messages must not be confused."""
+    values = Interner[NamedTuple]("values", 10)
+    values.number(Opened(5))
+    with pytest.raises(AssertionError, match="taken for Opened"):
+        values.number(Late(5))
 
 
 def test_a_world_is_packed_into_one_number_and_back() -> None:

@@ -101,6 +101,8 @@ class Successors:
             self.protocol,
             bool(lossy),
         )
+        if after.instance is not None and after.instance.sent is not None:
+            self.messages.number(after.instance.sent)  # checks that it is equal to no other kind
         return self.parts.slots.number(after) << EFFECT | self.effects.number(effect)
 
     def _note(self, context: int, place: int, effect: int) -> int:

@@ -27,7 +27,11 @@ class TooLarge(Exception):
 
 
 class Interner(Generic[T]):
-    """Interns values: equal values share a number, counted from 0."""
+    """Interns values: equal values share a number, counted from 0.
+
+    Named tuples of different types can be equal. They must not meet here, because one would be
+    taken for the other.
+    """
 
     def __init__(self, what: str, bits: int) -> None:
         self.what, self.bits = what, bits
@@ -43,6 +47,7 @@ class Interner(Generic[T]):
                 raise TooLarge(f"more than {2**self.bits} different {self.what}")
             self.numbers[value] = number
             self.values.append(value)
+        assert type(self.values[number]) is type(value), f"taken for {self.values[number]}: {value}"
         return number
 
 
