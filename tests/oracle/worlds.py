@@ -1,7 +1,7 @@
 """The bounded worlds that the suite explores to the end. `spec/explored.json` has their counts.
 
-When the protocol changes, so do the counts: `make explored` explores these worlds again and writes
-the manifest.
+When the protocol changes, so do the counts: `make explored` explores these worlds again, and writes
+the manifest and the table in `spec/VERIFICATION.md`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from oracle.check.calls import CallKind, kinds
 from oracle.check.fast.search import Options
 from oracle.check.state import Bounds
 from oracle.cli.explore import Run
-from oracle.cli.manifest import entry, read_manifest, write_manifest
+from oracle.cli.manifest import Entry, entry, read_manifest, write_manifest
 from oracle.model import OPERATIONS
 
-MANIFEST = Path(__file__).parents[2] / "spec" / "explored.json"
+SPEC = Path(__file__).parents[2] / "spec"
+MANIFEST = SPEC / "explored.json"
+PAGE = SPEC / "VERIFICATION.md"
+BEGIN, END = "<!-- explored -->\n", "<!-- end -->\n"
+"""The table of explored worlds stands between these lines of the page."""
 
 INC_SET, INC_GET = kinds("inc,set"), kinds("inc,get")
 EVERY_OPERATION: tuple[CallKind, ...] = kinds(",".join(OPERATIONS))
@@ -59,6 +63,22 @@ def main() -> None:
         found = run.explore(lambda _: None)
         click.echo(f"{name}: {found.states:,} states, {found.violation or 'nothing found'}")
         write_manifest(MANIFEST, read_manifest(MANIFEST), entry(bounds, run.command, found))
+    PAGE.write_text(page_with_table(read_manifest(MANIFEST)), "utf-8")
+
+
+def page_with_table(worlds: list[Entry]) -> str:
+    """The page with a table of these worlds, the largest first."""
+    rows = [
+        f"| {world['distinct_states']:,} | {world['states_before_symmetry']:,} "
+        f"| {world['transitions']:,} | {world['depth']} "
+        f"| `{world['command'].removeprefix('python -m oracle explore ')}` |"
+        for world in sorted(worlds, key=lambda world: -world["distinct_states"])
+        if world["finished"] and not world["found"]
+    ]
+    head = ["| states | before symmetry | transitions | depth | world |", "|---|---|---|---|---|"]
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    return "\n".join([before + BEGIN, *head, *rows, "", END + after])
 
 
 if __name__ == "__main__":
