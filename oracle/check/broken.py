@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from oracle import model
-from oracle.check.calls import kinds
+from oracle.check.call_kinds import kinds
 from oracle.check.state import Bounds, Protocol
 from oracle.model import (
     Counter,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from oracle.check.calls import MARKS
+from oracle.check.call_kinds import MARKS
 from oracle.check.linearizability import Linearizations
 from oracle.model import (
     Counter,

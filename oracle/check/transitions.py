@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from oracle import model
 from oracle.check import properties
-from oracle.check.calls import Steps
 from oracle.check.events import (
     Calls,
     ClockMoves,
@@ -48,6 +47,7 @@ from oracle.model import (
     Reply,
     Request,
     Server,
+    Steps,
     View,
 )
 

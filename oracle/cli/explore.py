@@ -23,7 +23,7 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from oracle.check.broken import BROKEN
-from oracle.check.calls import CallKind, kinds
+from oracle.check.call_kinds import CallKind, kinds
 from oracle.check.fast.parallel import divide, explore_in_parallel
 from oracle.check.fast.search import NO_BUDGET, Budget, Exploration, Options, Progress, explore
 from oracle.check.fast.tables import TooLarge
@@ -34,7 +34,7 @@ from oracle.cli.manifest import NotAManifest, entry, read_manifest, write_manife
 FOUND, BUDGET_ENDED = 1, 3
 LOG_SECONDS = 30
 
-console = Console(stderr=True)
+console: Console = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _word(value: object) -> str:
 # --- Options --------------------------------------------------------------------------------------
 
 
-class BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+class _BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "BUDGET"
 
     def convert(
@@ -123,7 +123,7 @@ class BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return Budget(seconds=int(digits)) if text.endswith("s") else Budget(states=int(digits))
 
 
-class KindsType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+class _KindsType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "KIND,KIND..."
 
     def convert(
@@ -161,7 +161,7 @@ def _file(name: str, what: str) -> Callable[[Callable[..., None]], Callable[...,
 @click.option(
     "--kinds",
     default=Bounds().kinds,
-    type=KindsType(),
+    type=_KindsType(),
     help="Default: every operation. Two steps of one call: inc_then_set.",
 )
 @_count("threshold", "After how many ms of silence an instance is dead.", 1)
@@ -184,7 +184,7 @@ def _file(name: str, what: str) -> Callable[[Callable[..., None]], Callable[...,
     help="Count states that differ only in the names of instances as different.",
 )
 @click.option(
-    "--budget", type=BudgetType(), default=NO_BUDGET, help="2000000 (states) or 90s (seconds)."
+    "--budget", type=_BudgetType(), default=NO_BUDGET, help="2000000 (states) or 90s (seconds)."
 )
 @click.option(
     "--processes",

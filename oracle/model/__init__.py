@@ -7,7 +7,7 @@ Read the modules in this order:
    to (state, reply).
 3. `messages.py`: the requests and replies.
 4. `instance.py`: the client side, that is, what an instance sends, learns and remembers.
-5. `calls.py`: which requests a whole call of the public API takes, and R1.
+5. `call_kinds.py`: which requests a whole call of the public API takes, and R1.
 
 The machine favours clarity over speed. States are immutable and hashable, nothing is cached, and
 there is no I/O, threading, clock or randomness. It implements R1 to R16 of `spec/RULES.md`, and

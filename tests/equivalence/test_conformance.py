@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 import redis
 
-from oracle.check.calls import kinds
+from oracle.check.call_kinds import kinds
 from oracle.check.fast.search import NO_BUDGET, Budget, Options, Search
 from oracle.check.state import Bounds
 from tests.equivalence.conformance import Transition, compare, transitions

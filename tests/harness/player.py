@@ -45,7 +45,7 @@ from tests.harness import wire
 from tests.harness.side_by_side import PREFIX, Backend, SideBySide, _plain, _production
 
 
-class Life:
+class PlayedInstance:
     """One instance, twice: production's machine and the oracle's, in step."""
 
     def __init__(self, player: Player, name: str) -> None:
@@ -120,27 +120,26 @@ class Player:
     def __init__(self, trace: Trace, backend: Backend, script: Script = COUNTER) -> None:
         self.trace, self.script = trace, script
         self.world = SideBySide(backend, trace.bounds.threshold, script)
-        self.lives = {n: Life(self, n) for n in NAMES[: trace.bounds.instances]}
-        self.requests: dict[str, dict[int, tuple[Request, model.Message]]] = {}
-        self.requests = {name: life.sent for name, life in self.lives.items()}
+        self.played = {n: PlayedInstance(self, n) for n in NAMES[: trace.bounds.instances]}
+        self.requests = {name: played.sent for name, played in self.played.items()}
         self.snapshots: list[int] = []
 
     def play(self) -> None:
-        """AssertionError where production and oracle differ."""
+        """Play all of it. Raises AssertionError where production and oracle differ."""
         for event in self.trace.events:
             self._perform(event)
             self.world.check_state()
-        for life in self.lives.values():
-            life.settle()
+        for instance in self.played.values():
+            instance.settle()
         looks = tuple((key, model.Step("get")) for key in sorted(self.world.server.counters))
         for steps in ((), looks):
-            for life in self.lives.values():
-                life.call(steps)
-                life.settle()
+            for instance in self.played.values():
+                instance.call(steps)
+                instance.settle()
                 self.world.check_state()
 
     def deliver(self, request: Request, message: model.Message) -> tuple[list[int], model.Reply]:
-        """A request arrives at both."""
+        """Let a request arrive at both servers; the replies must be equal."""
         execute: Any = self.world.backend.admin.execute_command
         command = self.script.by_hash(request, self.world.wall)
         try:
@@ -174,18 +173,18 @@ class Player:
     def _act(self, event: InstanceEvent) -> None:
         match event:
             case Joins(who):
-                self.lives[who] = Life(self, who)
-                self.requests[who] = self.lives[who].sent
+                self.played[who] = PlayedInstance(self, who)
+                self.requests[who] = self.played[who].sent
             case Crashes(who):
-                del self.lives[who]
+                del self.played[who]
             case Calls(who, steps):
-                self.lives[who].call(steps)
+                self.played[who].call(steps)
             case Leaves(who):
-                self.lives[who].leave()
+                self.played[who].leave()
             case GivesUp(who):
-                self.lives[who].give_up()
+                self.played[who].give_up()
             case HearsReply(who, _, resent):
-                self.lives[who].hear(resent)
+                self.played[who].hear(resent)
             case CopyArrives(who, message):
                 if message.seq in self.requests[who]:
                     self.deliver(*self.requests[who][message.seq])

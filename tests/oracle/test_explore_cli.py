@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from oracle.check.calls import KINDS
+from oracle.check.call_kinds import KINDS
 from oracle.check.trace import decode_trace
 from oracle.cli.main import main
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from oracle.check.calls import CallKind, kinds
+from oracle.check.call_kinds import CallKind, kinds
 from oracle.check.fast.search import Options
 from oracle.check.state import Bounds
 from oracle.cli.explore import Run

@@ -23,63 +23,67 @@ class Forgetting:
     """Removes from worlds what can never matter again."""
 
     def __init__(self, parts: Parts, bounds: Bounds, protocol: Protocol) -> None:
-        self.parts, self.bounds = parts, bounds
+        self._parts, self._bounds = parts, bounds
         # These two reductions rest on how `model.serve` treats records and late copies. Another
         # machine may treat them differently.
-        self.applies = protocol.serve is RIGHT.serve
-        self.may_lose = bounds.losses > 0 or bounds.rollbacks > 0
+        self._applies = protocol.serve is RIGHT.serve
+        self._may_lose = bounds.losses > 0 or bounds.rollbacks > 0
 
-        self.futures: Interner[Future] = Interner("kinds of future", FUTURE)
-        self.horizons: Interner[RequestHorizon] = Interner(
+        self._futures: Interner[Future] = Interner("kinds of future", FUTURE)
+        self._horizons: Interner[RequestHorizon] = Interner(
             "horizons of an instance's requests", HORIZON
         )
-        self.future = Attribute(parts.contexts, lambda c: self.futures.number(future(c)))
-        self.in_flight = Attribute(parts.slots, in_flight)
-        self.server_without_record = Table((SERVER, PLACE, SEQ), self._server_without_record)
-        self.context_without_record = Table((CONTEXT, PLACE, SEQ), self._context_without_record)
-        self.horizon = Table((FUTURE, SERVER, PLACE), self._horizon)
-        self.slot_without_spent = Table((HORIZON, SLOT), self._slot_without_spent)
+        self._future = Attribute(parts.contexts, lambda c: self._futures.number(future(c)))
+        self._in_flight = Attribute(parts.slots, in_flight)
+        self._server_without_record = Table(
+            (SERVER, PLACE, SEQ), self._compute_server_without_record
+        )
+        self._context_without_record = Table(
+            (CONTEXT, PLACE, SEQ), self._compute_context_without_record
+        )
+        self._horizon = Table((FUTURE, SERVER, PLACE), self._compute_horizon)
+        self._slot_without_spent = Table((HORIZON, SLOT), self._compute_slot_without_spent)
 
     def without_records(self, worlds: Worlds, place: int) -> Worlds:
         """Without the completion records that this instance cannot ask for any more."""
-        if not self.applies:
+        if not self._applies:
             return worlds
-        seqs = self.in_flight.of(worlds.slots[place])
+        seqs = self._in_flight.of(worlds.slots[place])
         contexts = worlds.contexts
-        servers = self.server_without_record.of(worlds.servers, place, seqs)
-        if self.bounds.rollbacks:
-            contexts = self.context_without_record.of(contexts, place, seqs)
+        servers = self._server_without_record.of(worlds.servers, place, seqs)
+        if self._bounds.rollbacks:
+            contexts = self._context_without_record.of(contexts, place, seqs)
         return Worlds(contexts, servers, worlds.slots)
 
     def without_spent_requests(self, worlds: Worlds) -> Worlds:
         """Without the requests that cannot do anything any more."""
-        if self.may_lose or not self.applies:
+        if self._may_lose or not self._applies:
             return worlds
-        futures = self.future.of(worlds.contexts)
+        futures = self._future.of(worlds.contexts)
         slots = []
         for place, slot in enumerate(worlds.slots):
-            horizons = self.horizon.of(futures, worlds.servers, place)
-            slots.append(self.slot_without_spent.of(horizons, slot))
+            horizons = self._horizon.of(futures, worlds.servers, place)
+            slots.append(self._slot_without_spent.of(horizons, slot))
         return worlds._replace(slots=tuple(slots))
 
     # --- What is computed once --------------------------------------------------------------------
 
-    def _server_without_record(self, server: int, place: int, seq: int) -> int:
-        held = self.parts.servers.values[server]
-        return self.parts.servers.number(without_record(held, NAMES[place], seq))
+    def _compute_server_without_record(self, server: int, place: int, seq: int) -> int:
+        held = self._parts.servers.values[server]
+        return self._parts.servers.number(without_record(held, NAMES[place], seq))
 
-    def _context_without_record(self, context: int, place: int, seq: int) -> int:
-        whole = self.parts.contexts.values[context]
+    def _compute_context_without_record(self, context: int, place: int, seq: int) -> int:
+        whole = self._parts.contexts.values[context]
         snapshots = tuple(without_record(s, NAMES[place], seq) for s in whole.snapshots)
-        return self.parts.contexts.number(whole._replace(snapshots=snapshots))
+        return self._parts.contexts.number(whole._replace(snapshots=snapshots))
 
-    def _horizon(self, ahead: int, server: int, place: int) -> int:
-        held = self.parts.servers.values[server]
-        threshold = self.bounds.threshold
-        horizon = request_horizon(held, NAMES[place], self.futures.values[ahead], threshold)
-        return self.horizons.number(horizon)
+    def _compute_horizon(self, ahead: int, server: int, place: int) -> int:
+        held = self._parts.servers.values[server]
+        threshold = self._bounds.threshold
+        horizon = request_horizon(held, NAMES[place], self._futures.values[ahead], threshold)
+        return self._horizons.number(horizon)
 
-    def _slot_without_spent(self, horizon: int, slot: int) -> int:
-        held = self.parts.slots.values[slot]
-        after = without_spent_requests(held, self.horizons.values[horizon])
-        return self.parts.slots.number(after)
+    def _compute_slot_without_spent(self, horizon: int, slot: int) -> int:
+        held = self._parts.slots.values[slot]
+        after = without_spent_requests(held, self._horizons.values[horizon])
+        return self._parts.slots.number(after)

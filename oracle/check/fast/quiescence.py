@@ -128,31 +128,33 @@ class QuiescenceCheck:
     """Inspects quiescent worlds, each case once."""
 
     def __init__(self, parts: Parts, bounds: Bounds, protocol: Protocol) -> None:
-        self.parts, self.threshold, self.protocol = parts, bounds.threshold, protocol
-        self.columns: Interner[Column] = Interner("quiescent instances", 62)
-        self.epochs: Interner[Epochs] = Interner("epochs of quiescent servers", 62)
-        self.is_quiescent = Attribute(parts.slots, lambda slot: slot.is_quiescent)
-        self.epochs_of = Attribute(parts.servers, lambda held: self.epochs.number(epochs(held)))
-        self.column = Table((SERVER, SLOT, PLACE), self._column)
-        self.inspected: set[tuple[int, ...]] = set()
+        self._parts, self._threshold, self._protocol = parts, bounds.threshold, protocol
+        self._columns: Interner[Column] = Interner("quiescent instances", 62)
+        self._epochs: Interner[Epochs] = Interner("epochs of quiescent servers", 62)
+        self._is_quiescent = Attribute(parts.slots, lambda slot: slot.is_quiescent)
+        self._epochs_of = Attribute(parts.servers, lambda held: self._epochs.number(epochs(held)))
+        self._column = Table((SERVER, SLOT, PLACE), self._compute_column)
+        self._inspected: set[tuple[int, ...]] = set()
 
     def inspect(self, worlds: Worlds) -> None:
         """Check what must hold of those worlds that are quiescent. Raises Violation."""
-        quiet = [self.is_quiescent.of(slots) for slots in worlds.slots]
+        quiet = [self._is_quiescent.of(slots) for slots in worlds.slots]
         (places,) = np.logical_and.reduce(quiet).nonzero()
         worlds = worlds.at(places)
-        columns = [self.column.of(worlds.servers, s, place) for place, s in enumerate(worlds.slots)]
+        columns = [
+            self._column.of(worlds.servers, s, place) for place, s in enumerate(worlds.slots)
+        ]
         columns = list(np.sort(np.stack(columns), axis=0))
-        cases = np.stack([self.epochs_of.of(worlds.servers), *columns], axis=1)
-        for case in set(map(tuple, cases.tolist())) - self.inspected:
+        cases = np.stack([self._epochs_of.of(worlds.servers), *columns], axis=1)
+        for case in set(map(tuple, cases.tolist())) - self._inspected:
             self._inspect(case)
-            self.inspected.add(case)
+            self._inspected.add(case)
 
     def _inspect(self, case: tuple[int, ...]) -> None:
-        columns = [self.columns.values[column] for column in case[1:]]
-        server, slots = restored(self.epochs.values[case[0]], columns, self.threshold)
-        inspect_quiescent(server, 0, slots, self.protocol)
+        columns = [self._columns.values[column] for column in case[1:]]
+        server, slots = restored(self._epochs.values[case[0]], columns, self._threshold)
+        inspect_quiescent(server, 0, slots, self._protocol)
 
-    def _column(self, server: int, slot: int, place: int) -> int:
-        held, one = self.parts.servers.values[server], self.parts.slots.values[slot]
-        return self.columns.number(column(held, NAMES[place], one, self.threshold))
+    def _compute_column(self, server: int, slot: int, place: int) -> int:
+        held, one = self._parts.servers.values[server], self._parts.slots.values[slot]
+        return self._columns.number(column(held, NAMES[place], one, self._threshold))

@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from oracle.model import METHODS, Condition, Method, Step
-
-Steps = tuple[tuple[str, Step], ...]
-"""The steps of one call: keys, each with a step."""
+from oracle.model import METHODS, Condition, Method, Step, Steps
 
 THEN = "_then_"
 """What stands between the two steps of one call in its name: `inc_then_set`."""
