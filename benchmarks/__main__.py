@@ -1,11 +1,11 @@
-"""`make bench`: what a call costs, as a ratio to raw redis-py on the same server in the same run.
+"""`make bench`: measure what a call costs, against raw redis-py on the same server in the same run.
 
-Rounds are interleaved: each measures the raw command, then ours, so that what else happens on the
-machine meets both. Shown are medians, and in brackets the lowest and the highest round. Machines
-are shared and noisy: trust the ratios, not the microseconds.
+The rounds are interleaved: each measures the raw command and then ours, so that whatever else the
+machine does affects both. The table shows medians, with the lowest and the highest round in
+brackets. Machines are shared and noisy, so trust the ratios rather than the microseconds.
 
-It starts a redis-server of its own (7.0 where there is one) on a unix socket, and writes
-benchmarks/RESULTS.md with a plot, throughput.svg. With BENCH_QUICK=1 the rounds are short, and
+The benchmark starts a redis-server of its own on a unix socket, 7.0 if there is one. It writes
+benchmarks/RESULTS.md and a plot, throughput.svg. With BENCH_QUICK=1 the rounds are short, and
 nothing is written.
 """
 
@@ -30,6 +30,7 @@ from rich.table import Table
 import distkit.asyncio
 from benchmarks import scene
 from distkit.core.batching import MOST_KEYS, MOST_STEPS
+from distkit.testing import driver_of
 from tests.harness.servers import Binary, RedisServer, find_binaries
 
 HERE = Path(__file__).parent
@@ -41,7 +42,7 @@ PREFERRED = "redis-7.0"
 
 
 class Row(NamedTuple):
-    """One line of the table; `values` has one number for each round."""
+    """One line of the table. `raw` and `ours` have one number for each round."""
 
     figure: str
     raw: Sequence[float]
@@ -55,7 +56,7 @@ class Row(NamedTuple):
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """The median, and in brackets the lowest and the highest."""
+    """The median, with the lowest and the highest in brackets."""
     if not values:
         return ""
     middle, low, high = statistics.median(values), min(values), max(values)
@@ -63,10 +64,16 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def some(number: int) -> int:
+    """This many, or a tenth of it in a quick run."""
     return max(1, int(number * SCALE))
 
 
+def plural(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def us_a_call(call: Callable[[], object], calls: int) -> float:
+    """The mean time of a call, in µs."""
     began = time.perf_counter()
     for _ in range(calls):
         call()
@@ -84,7 +91,7 @@ def interleaved(
 
 
 class Bench:
-    """The server, its clients, and one method for each group of rows."""
+    """The server, its clients, and a method for each group of rows."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
@@ -126,7 +133,7 @@ class Bench:
                     ours.append(await throughput(counter.inc, callers, keys, some(30_000)))
                 self.rows.append(
                     Row(
-                        f"{callers} asyncio callers, {keys} {'key' if keys == 1 else 'keys'}",
+                        f"{plural(callers, 'asyncio caller')}, {plural(keys, 'key')}",
                         [value / 1000 for value in raws],
                         [value / 1000 for value in ours],
                         "1000/s",
@@ -149,7 +156,7 @@ class Bench:
     # --- The server's time -----------------------------------------------------------------------
 
     def server_us(self, calls: Callable[[], object], times: int, steps: int = 1) -> float:
-        """The server's time a step, from `INFO commandstats`."""
+        """The server's time for a step in µs, from `INFO commandstats`."""
         self.client.config_resetstat()
         for _ in range(times):
             calls()
@@ -175,7 +182,7 @@ class Bench:
             self.rows.append(Row(f"server time: {label}", [], values, "µs", figures[name][3]))
 
     def largest_request(self) -> None:
-        """What group commit may put into one request, at the most."""
+        """The largest request that shared calls may add up to."""
         counter = scene.counter_on(self.client)
         updates = [(f"k{i % MOST_KEYS}", 1) for i in range(MOST_STEPS)]
         counter.inc_all(updates)
@@ -212,11 +219,11 @@ class Bench:
         sizes = []
         for others in (0, 1_000):
             counter = scene.among_instances(self.client, others)
-            used: Any = self.client.memory_usage(counter._space.counter("k"), samples=0)
-            used += self.client.memory_usage(counter._space.instances, samples=0)
+            used: Any = self.client.memory_usage(driver_of(counter).space.counter("k"), samples=0)
+            used += self.client.memory_usage(driver_of(counter).space.instances, samples=0)
             sizes.append(used)
         each = (sizes[1] - sizes[0]) / 1_000
-        self.rows.append(Row("memory a slice, its owner's entry included", [], [each], "bytes"))
+        self.rows.append(Row("memory per slice, with its instance's entry", [], [each], "bytes"))
 
     def return_after_loss(self) -> None:
         counter = scene.counter_on(self.client)
@@ -225,13 +232,13 @@ class Bench:
         for _ in range(ROUNDS):
             self.client.flushall()
             values.append(us_a_call(counter.heartbeat, 1) / 1000)
-        self.rows.append(Row("a heartbeat that puts back 10,000 slices", [], values, "ms"))
+        self.rows.append(Row("a heartbeat that restores 10,000 slices", [], values, "ms"))
 
 
 async def throughput(
     call: Callable[[str, int], Awaitable[object]], callers: int, keys: int, calls: int
 ) -> float:
-    """Calls a second of callers that each make one after the other."""
+    """Calls a second, of callers that each make one call after the other."""
     each = max(3, calls // max(callers, 4))
 
     async def work(key: str) -> None:
@@ -244,7 +251,7 @@ async def throughput(
 
 
 def in_threads(call: Callable[[], object], each: int, count: int = 16) -> float:
-    """Thousands of calls a second."""
+    """Thousands of calls a second, of `count` threads that make `each` calls."""
 
     def work() -> None:
         for _ in range(each):
@@ -259,7 +266,7 @@ def in_threads(call: Callable[[], object], each: int, count: int = 16) -> float:
     return count * each / (time.perf_counter() - began) / 1000
 
 
-# --- What is shown -------------------------------------------------------------------------------
+# --- Output --------------------------------------------------------------------------------------
 
 COLUMNS = ("figure", "raw redis-py", "distkit", "unit", "ratio", "target")
 
@@ -285,9 +292,9 @@ def write_results(binary: Binary, bench: Bench) -> None:
     lines = [
         "# What a call costs",
         "",
-        "Written by `make bench`; `benchmarks/__main__.py` says how it measures. Medians, and in",
-        "brackets the lowest and the highest round; raw and distkit in turns, in one run. For",
-        "throughput more is better, for the rest less.",
+        "Written by `make bench`, which measures raw redis-py and distkit in turns, in one run.",
+        "The numbers are medians, with the lowest and the highest round in brackets. More is",
+        "better for throughput, less is better for everything else.",
         "",
         f"Redis {version} on a unix socket, Python {platform.python_version()}, redis-py "
         f"{redis.__version__} with hiredis, {os.cpu_count()} shared cores.",
@@ -325,7 +332,7 @@ def plot(throughputs: dict[str, list[float]]) -> None:
 def choose_server() -> Binary:
     found = {binary.name: binary for binary in find_binaries().binaries}
     if not found:
-        raise SystemExit("no redis-server was found")
+        raise SystemExit("found no redis-server to measure on")
     return found.get(PREFERRED) or next(iter(found.values()))
 
 

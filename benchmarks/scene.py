@@ -1,4 +1,4 @@
-"""Large scenes, set quickly: many instances, many keys, as PROTOCOL.md lays them out in Redis."""
+"""Sets up large states quickly: many instances or many keys, written as spec/PROTOCOL.md says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from distkit import StrictInstanceAwareCounter
+from distkit.testing import driver_of
 
 THRESHOLD_MS = 30_000
 
@@ -23,7 +24,7 @@ end
 
 
 def counter_on(client: redis.Redis, prefix: str = "") -> StrictInstanceAwareCounter:
-    """A counter under a prefix of its own, with its session open."""
+    """A counter under a prefix of its own, with an open session."""
     counter = StrictInstanceAwareCounter(client, prefix or uuid.uuid4().hex)
     counter.heartbeat()
     return counter
@@ -32,11 +33,11 @@ def counter_on(client: redis.Redis, prefix: str = "") -> StrictInstanceAwareCoun
 def among_instances(
     client: redis.Redis, others: int, *, silent: bool = False
 ) -> StrictInstanceAwareCounter:
-    """A counter whose key `k` has a slice of 1 from each of `others`; they are alive, or have been
-    silent for the threshold."""
+    """A counter whose key `k` has a slice of 1 from each of `others` further instances, which are
+    alive, or have been silent for the threshold."""
     counter = counter_on(client)
     counter.inc("k")
-    root = f"distkit:{{{counter._space.prefix}}}:"
+    root = f"distkit:{{{driver_of(counter).space.prefix}}}:"
     now = int(time.time() * 1000)
     heard = now - THRESHOLD_MS if silent else now + THRESHOLD_MS
     names = [uuid.uuid4().hex for _ in range(others)]
@@ -52,10 +53,10 @@ def among_instances(
 
 
 def among_keys(client: redis.Redis, others: int) -> StrictInstanceAwareCounter:
-    """A counter under a prefix that has `others` other keys."""
+    """A counter under a prefix with `others` further keys."""
     counter = counter_on(client)
     counter.inc("k")
-    root = f"distkit:{{{counter._space.prefix}}}:"
+    root = f"distkit:{{{driver_of(counter).space.prefix}}}:"
     now = int(time.time() * 1000)
     for first in range(0, others, 10_000):
         last = min(first + 10_000, others) - 1

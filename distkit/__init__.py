@@ -1,11 +1,11 @@
 """distkit: counters on Redis that know which process counted what.
 
-`StrictInstanceAwareCounter` is the counter; for asyncio, `distkit.asyncio` has it. The rules that
-it obeys are in `spec/SPEC.md`; the same rules as a pure state machine are the package `oracle`,
-against which it is tested step by step.
+`StrictInstanceAwareCounter` is the counter; `distkit.asyncio` has the one for asyncio. `spec/` has
+the rules that both follow. The package `oracle` has the same rules as a pure state machine, against
+which the tests check every step of this package.
 """
 
-from distkit.core.operations import Change, Comparator, CounterState, eq, gt, lt, ne
+from distkit.core.operations import Change, Comparator, CounterState, always, eq, gt, lt, ne
 from distkit.counter import StrictInstanceAwareCounter
 from distkit.errors import (
     CounterOverflowError,
@@ -14,10 +14,15 @@ from distkit.errors import (
     NotExecutedError,
     OutcomeUnknownError,
 )
+from distkit.protocols import AsyncCounter, Counter
+
+__version__ = "0.1.0"
 
 __all__ = [
+    "AsyncCounter",
     "Change",
     "Comparator",
+    "Counter",
     "CounterOverflowError",
     "CounterState",
     "DistkitError",
@@ -25,6 +30,8 @@ __all__ = [
     "NotExecutedError",
     "OutcomeUnknownError",
     "StrictInstanceAwareCounter",
+    "__version__",
+    "always",
     "eq",
     "gt",
     "lt",

@@ -1,59 +1,50 @@
-"""The counter for asyncio programs: tasks, a transport and the session.
-
-The rules are the session's and the script's. Callers that wait while a request is in flight share
-the next one. Who comes when nobody sends, sends himself; for those who come meanwhile a task does.
-Whoever is cancelled, another goes on: what is in flight is sent again, which executes it once; what
-is still in line is not sent.
-"""
+"""The counter for asyncio programs."""
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import Coroutine, Sequence
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import redis.asyncio
 
-from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
-from distkit.core.instance import Outcome
-from distkit.core.operations import Change, CounterState, Step
-from distkit.core.operations import set as set_step
-from distkit.core.pulse import Report
-from distkit.redis.asyncio import transport_for
-from distkit.redis.sync import Abandoned, Clock
+from distkit.base import CounterBase
+from distkit.core import operations
+from distkit.core.operations import Change, Comparator, CounterState
+from distkit.redis.shared import Clock
+from distkit.tasks import TaskDriver
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 __all__ = ["StrictInstanceAwareCounter"]
 
-Base: TypeAlias = Operations[
-    Coroutine[Any, Any, CounterState],
-    Coroutine[Any, Any, Change],
-    Coroutine[Any, Any, list[CounterState]],
-    Coroutine[Any, Any, list[Change]],
-    Coroutine[Any, Any, None],
-]
 
+class StrictInstanceAwareCounter(CounterBase):
+    """`distkit.StrictInstanceAwareCounter` for asyncio: every call is a coroutine.
 
-class StrictInstanceAwareCounter(Base):
-    """`distkit.StrictInstanceAwareCounter`, with each call to be awaited.
+    One object is one instance, in one event loop. Tasks can share it; those that wait while a
+    request is in flight share the next request. It cannot be copied or pickled.
 
-    One object is one instance, in one event loop; its tasks share it. Bad input is refused by the
-    call itself, before it is awaited. A call that is cancelled is executed if it had been sent, and
-    never if it was still waiting for an earlier request; nobody else's is touched.
+    Errors in the arguments are raised by the `await`, like all others, and before anything is sent.
+    Calls raise the same errors as the synchronous counter's, and batches follow the same rules.
 
-    `async with counter:` is the life of an instance: inside, a task sends a heartbeat whenever a
-    third of the threshold has passed without a call; on leaving, its slices are removed and its
-    session is closed (R16). What goes wrong with either is said in the log, `distkit`.
+    A cancelled call is executed if it had been sent already, and never if it was still waiting for
+    an earlier request. No other call is affected.
+
+    `async with counter:` is the life of an instance. Inside, a task sends a heartbeat whenever a
+    third of the threshold has passed without a call. On leaving, the instance's slices are removed
+    and its session is closed (R16). Failures of either are logged by the logger `distkit`.
 
     Args:
-        client: a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster` of any settings, or a fake.
+        client: a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster` with any settings, or a
+            fake of one.
         prefix, dead_instance_threshold_ms, instance_id, clock_ms: as for the synchronous counter.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
-        TypeError: an argument of the wrong type.
-        ValueError: the threshold is not positive.
+        TypeError: an argument has the wrong type.
+        ValueError: the threshold is not from 1 to 2^53 - 1.
     """
 
     def __init__(
@@ -65,24 +56,13 @@ class StrictInstanceAwareCounter(Base):
         instance_id: str | None = None,
         clock_ms: Clock | None = None,
     ) -> None:
-        self._transport = transport_for(client, clock_ms)
-        self._client: Any = client
-        super().__init__(prefix, dead_instance_threshold_ms, instance_id)
-        self._driver: asyncio.Future[Any] | None = None  # a caller, or a task for all of them
-        self._heart: asyncio.Task[None] | None = None
+        self._driver: TaskDriver = TaskDriver(
+            client, prefix, dead_instance_threshold_ms, instance_id, clock_ms
+        )
 
-    def _reset_after_fork(self) -> None:
-        super()._reset_after_fork()
-        self._driver = self._heart = None
-
-    # --- Life ------------------------------------------------------------------------------------
-
-    async def __aenter__(self) -> StrictInstanceAwareCounter:
-        """Raises RuntimeError inside another `async with` on the same counter."""
-        if self._alive:
-            raise RuntimeError("this instance is alive already: an `async with` inside its own")
-        self._alive = True
-        self._keep_beating()
+    async def __aenter__(self) -> Self:
+        """Begin the instance's life. Raises RuntimeError inside its own `async with` block."""
+        self._driver.start()
         return self
 
     async def __aexit__(
@@ -91,145 +71,161 @@ class StrictInstanceAwareCounter(Base):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._alive = False
-        heart, self._heart = self._heart, None
-        if heart is not None:
-            heart.cancel()
-            await asyncio.wait([heart])
-        try:
-            await self._leave()
-        except Exception as failure:
-            Report(self.instance_id).could_not_leave(failure)
+        await self._driver.stop()
 
-    async def _leave(self) -> None:
-        """R16: first the slices, for a later life of this id could not know of them."""
-        try:
-            if self._instance.has_opened:
-                await self.clear_on_instance()
-        finally:
-            for failure in await self._run((), leaving=True):
-                Report(self.instance_id).could_not_leave(failure)
+    # --- One counter ------------------------------------------------------------------------------
 
-    def _keep_beating(self) -> None:
-        beating = _beat(weakref.ref(self), Report(self.instance_id), self._pulse.interval_s)
-        self._heart = asyncio.get_running_loop().create_task(beating)
+    async def inc(self, key: str, count: int = 1) -> CounterState:
+        """Add `count` to this instance's slice (R9).
 
-    # --- Calls -----------------------------------------------------------------------------------
+        Returns:
+            The total and this slice, after it.
+
+        Raises:
+            CounterOverflowError: the slice or the total would leave ±(2^53 - 1) (R2).
+            TypeError: count is not an int.
+        """
+        return await self._driver.one(operations.inc(key, count))
+
+    async def dec(self, key: str, count: int = 1) -> CounterState:
+        """Subtract `count` from the slice, which may become negative. Otherwise as `inc`."""
+        return await self._driver.one(operations.dec(key, count))
+
+    async def get(self, key: str) -> CounterState:
+        """Read the total and this slice. Like every call, it removes the slices of the dead (R8).
+
+        Raises:
+            CounterOverflowError: the live slices add up to more than 2^53 - 1 (R2).
+        """
+        return await self._driver.one(operations.get(key))
+
+    async def set_on_instance(self, key: str, count: int) -> CounterState:
+        """Set this instance's slice to `count`; the others keep theirs (R9). Otherwise as `inc`."""
+        return await self._driver.one(operations.set_on_instance(key, count))
+
+    async def set(self, key: str, count: int) -> CounterState:
+        """Set the total to `count`: a new epoch begins, and this instance owns all of it (R9).
+
+        Returns:
+            `(count, count)`.
+
+        Raises:
+            CounterOverflowError: count is outside ±(2^53 - 1) (R2).
+            OutcomeUnknownError: also if the session was lost while the call was unanswered. It may
+                have started a new epoch, and what it set may be gone already.
+            TypeError: count is not an int.
+        """
+        return await self._driver.one(operations.set(key, count))
+
+    async def delete_on_instance(self, key: str) -> CounterState:
+        """Remove this instance's slice; the others keep theirs (R9).
+
+        Returns:
+            The new total, and the slice that was removed.
+        """
+        return await self._driver.one(operations.delete_on_instance(key))
+
+    async def delete(self, key: str) -> CounterState:
+        """Remove every instance's slice: a new epoch begins (R9).
+
+        Returns:
+            The total and this slice, as they were before.
+
+        Raises:
+            CounterOverflowError: the live slices add up to more than 2^53 - 1; `set` still works.
+            OutcomeUnknownError: also if the session was lost while the call was unanswered.
+        """
+        return await self._driver.one(operations.delete(key))
+
+    # --- With a condition -------------------------------------------------------------------------
+
+    async def inc_if(self, key: str, comparator: Comparator, count: int = 1) -> Change:
+        """Add `count` to this instance's slice if the total meets the condition (R15).
+
+        Returns:
+            `new, old = change`: the states after and before; `change.applied`: whether it held.
+
+        Raises:
+            CounterOverflowError: the slice, or the total before or after, is outside ±(2^53 - 1).
+        """
+        return await self._driver.one(operations.inc_if(key, comparator, count))
+
+    async def set_if(self, key: str, comparator: Comparator, count: int) -> Change:
+        """`set` if the total meets the condition (R15). Otherwise as `inc_if`."""
+        return await self._driver.one(operations.set_if(key, comparator, count))
+
+    async def set_on_instance_if(self, key: str, comparator: Comparator, count: int) -> Change:
+        """`set_on_instance` if this slice meets the condition (R15). Otherwise as `inc_if`."""
+        return await self._driver.one(operations.set_on_instance_if(key, comparator, count))
+
+    # --- Batches ----------------------------------------------------------------------------------
+
+    async def inc_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
+        """`inc` for each `(key, count)`, in order. Returns the list of results."""
+        return await self._driver.batch(operations.each_of(updates, operations.inc, "(key, count)"))
+
+    async def set_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
+        """`set` for each `(key, count)`, in order. Returns the list of results."""
+        return await self._driver.batch(operations.each_of(updates, operations.set, "(key, count)"))
+
+    async def set_all_on_instance(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
+        """`set_on_instance` for each `(key, count)`, in order. Returns the list of results."""
+        return await self._driver.batch(
+            operations.each_of(updates, operations.set_on_instance, "(key, count)")
+        )
+
+    async def get_all(self, keys: Iterable[str]) -> list[CounterState]:
+        """`get` for each key, in order. Returns the list of results."""
+        return await self._driver.batch(operations.get_each(keys))
+
+    async def inc_all_if(self, updates: Iterable[tuple[str, Comparator, int]]) -> list[Change]:
+        """`inc_if` for each `(key, comparator, count)`, in order. Returns the list of results."""
+        return await self._driver.batch(
+            operations.each_of(updates, operations.inc_if, operations.CONDITIONAL)
+        )
+
+    async def set_all_if(self, updates: Iterable[tuple[str, Comparator, int]]) -> list[Change]:
+        """`set_if` for each `(key, comparator, count)`, in order. Returns the list of results."""
+        return await self._driver.batch(
+            operations.each_of(updates, operations.set_if, operations.CONDITIONAL)
+        )
+
+    async def set_all_on_instance_if(
+        self, updates: Iterable[tuple[str, Comparator, int]]
+    ) -> list[Change]:
+        """`set_on_instance_if` for each `(key, comparator, count)`, in order. Returns the list of
+        results."""
+        return await self._driver.batch(
+            operations.each_of(updates, operations.set_on_instance_if, operations.CONDITIONAL)
+        )
+
+    # --- Every counter ----------------------------------------------------------------------------
 
     async def heartbeat(self) -> None:
-        for failure in await self._run(()):
-            result_of(failure)
+        """Tell the server that this instance is alive, and nothing else (R4).
+
+        If it had been presumed dead, all its slices are back when this returns (R10).
+        """
+        await self._driver.heartbeat()
 
     async def clear_on_instance(self) -> None:
-        await self._all(self._clearing_of_this_instance())
+        """Remove this instance's slices on every key; the other instances keep theirs.
+
+        It is not atomic across keys: it takes a request for every 100 of them. After
+        NotExecutedError or OutcomeUnknownError some slices may be left: call it again.
+
+        Raises:
+            CounterOverflowError: without one of the slices a total would leave ±(2^53 - 1) (R2).
+                That slice stays; the others are removed.
+        """
+        await self._driver.batch(self._driver.clearing_of_this_instance())
 
     async def clear(self) -> None:
-        keys = {*await self._known_keys(), *self._instance.memory}
-        await self._all([set_step(key, 0) for key in sorted(keys)])
+        """Set the counters of every key to 0, each in a new epoch (R9).
 
-    async def _known_keys(self) -> set[str]:
-        scan = KnownKeys(self._space)
-        while not scan.done:
-            try:
-                scan.hear(await self._client.execute_command(*scan.command, **scan.options))
-            except SCAN_ERRORS as error:
-                raise scan.judged(error) from error
-        return scan.found
-
-    async def _one(self, step: Step) -> CounterState:
-        state: CounterState = result_of((await self._run((step,)))[0])
-        return state
-
-    async def _one_if(self, step: Step) -> Change:
-        change: Change = result_of((await self._run((step,)))[0])
-        return change
-
-    async def _all(self, todo: Sequence[Step]) -> list[CounterState]:
-        batch = Batch(todo)
-        for piece in batch.pieces():
-            batch.outcomes += await self._run(piece)
-        return batch.results()
-
-    async def _all_if(self, todo: Sequence[Step]) -> list[Change]:
-        changes: list[Any] = await self._all(todo)
-        return changes
-
-    async def _run(self, todo: Sequence[Step], leaving: bool = False) -> list[Outcome]:
-        """Have the steps run; none at all is a heartbeat. Returns an outcome for each."""
-        loop = asyncio.get_running_loop()
-        caller = _Caller(loop=loop)
-        caller.steps, caller.leaving = todo, leaving
-        self._queue.join(caller)
-        if self._alive and self._heart is None:
-            self._keep_beating()
-        driver = self._driver
-        if driver is not None and not driver.done() and driver.get_loop() is loop:
-            return await caller
-        # Nobody drives: this caller itself does, which saves it a turn of the event loop.
-        self._driver = caller
-        try:
-            while not caller.done():
-                await self._serve_a_group()
-        finally:
-            caller.cancel()  # if it was cancelled on the way, nobody waits for it any more
-            if self._queue.successor(caller) is not None:
-                self._driver = loop.create_task(self._drive())
-        return caller.result()
-
-    async def _drive(self) -> None:
-        """Send for one group after the other until nobody waits."""
-        while self._queue.is_waiting:
-            await self._serve_a_group()
-            # Let those who were served get in line again: else every other request would be theirs
-            # who had just missed one, and carry next to nothing.
-            await asyncio.sleep(0)
-
-    async def _serve_a_group(self) -> None:
-        """The group that was left unfinished, or the next one."""
-        session, call = self._instance, self._queue.take()
-        if call is None:  # they have all been cancelled
-            return
-        session.begin(call)
-        while not call.done:
-            request = session.speak()
-            try:
-                session.hear(await self._transport.send(request))
-                self._pulse.heard()
-            except Abandoned as end:
-                session.give_up(end.__cause__)
-            except Exception as error:
-                session.refuse(error)
-        self._queue.hand_out()
-
-
-class _Caller(asyncio.Future[list[Outcome]]):
-    """A task in line, as the future that it waits for: cancelled with it. Keeps `Waiting`."""
-
-    __slots__ = ("leaving", "steps")
-
-    steps: Sequence[Step]
-    leaving: bool
-
-    def finish(self, outcomes: list[Outcome]) -> None:
-        if not self.done():
-            self.set_result(outcomes)
-
-
-async def _beat(
-    ref: weakref.ref[StrictInstanceAwareCounter], report: Report, wait_s: float
-) -> None:
-    """Send a heartbeat whenever nothing else was sent for a third of the threshold."""
-    while True:
-        await asyncio.sleep(wait_s)
-        counter = ref()
-        if counter is None:
-            return
-        pulse = counter._pulse
-        if pulse.is_due():
-            try:
-                await counter.heartbeat()
-                report.succeeded()
-            except Exception as error:
-                report.failed(error)
-        wait_s = pulse.wait_s()
-        del counter, pulse
+        It is not atomic across keys: it takes a request for every 100 of them. A key that
+        another instance creates meanwhile may stay. After NotExecutedError or OutcomeUnknownError
+        some counters may be left: call it again.
+        """
+        known = await self._driver.known_keys()
+        await self._driver.batch(self._driver.clearing(known))

@@ -1,60 +1,70 @@
-"""The counter for synchronous programs: threads, a transport and the session.
-
-The rules are the session's and the script's. Here one thread of those that wait leads: it sends the
-next request, for a group of them, and waits for Redis; when its own call is done it leaves the rest
-to the next. If it is interrupted (Ctrl-C between send and reply), whoever leads next sends the
-same request again, and everybody of the group gets the reply that was his.
-"""
+"""The counter for synchronous programs."""
 
 from __future__ import annotations
 
-import threading
-import time
-import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import redis
 
-from distkit.api import SCAN_ERRORS, Batch, KnownKeys, Operations, result_of
-from distkit.core.instance import Outcome
-from distkit.core.operations import Change, CounterState, Step
-from distkit.core.operations import set as set_step
-from distkit.core.pulse import Report
-from distkit.redis.sync import Abandoned, Clock, transport_for
+from distkit.base import CounterBase
+from distkit.core import operations
+from distkit.core.operations import Change, Comparator, CounterState
+from distkit.redis.shared import Clock
+from distkit.threads import ThreadDriver
 
-Base: TypeAlias = Operations[CounterState, Change, list[CounterState], list[Change], None]
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 
-class StrictInstanceAwareCounter(Base):
-    """A counter to which every instance contributes its own slice; the total is the live ones' sum.
+class StrictInstanceAwareCounter(CounterBase):
+    """A counter to which every instance contributes its own slice; the total is their sum.
 
-    An instance that has been silent for the threshold is presumed dead, and its slice goes at the
-    next call on that key. If it was only silent, its slices come back with its next call.
+    An instance that was silent for the threshold is presumed dead, and the next call on a key
+    removes its slice there. If it was only silent, its own next call puts its slices back.
 
-    One object is one instance. Threads may share it; those that wait while a request is in flight
-    share the next one. In a forked child it is a new instance, with a new id and nothing
-    remembered.
+    One object is one instance. Threads can share it; those that wait while a request is in flight
+    share the next request. In a forked child the object becomes a new instance, with a new id and
+    nothing remembered. It cannot be copied or pickled.
 
-    `with counter:` is the life of an instance: inside, a thread sends a heartbeat whenever a third
-    of the threshold has passed without a call; on leaving, its slices are removed and its session
-    is closed (R16). What goes wrong with either is said in the log, `distkit`.
+    `with counter:` is the life of an instance. Inside, a thread sends a heartbeat whenever a third
+    of the threshold has passed without a call. On leaving, the instance's slices are removed and
+    its session is closed (R16). Failures of either are logged by the logger `distkit`.
+
+    Every call is a heartbeat (R4), and can raise these errors besides its own:
+        InvalidKeyError: the key is not 1 to 255 bytes without `:`, or its Redis key holds something
+            that is not a counter (R1).
+        NotExecutedError: Redis could not be reached; the call was not executed.
+        OutcomeUnknownError: the call was sent and got no reply. It was executed once or not at all
+            (R12).
+        redis.exceptions.ResponseError, AuthenticationError: Redis refused the call: no memory,
+            read-only, no permission. It was not executed.
+
+    A condition is made by `eq(n)`, `ne(n)`, `lt(n)`, `gt(n)` or `always()`, from `distkit`.
+
+    A batch (`..._all`) is checked as a whole before anything is sent. Its steps run in the order
+    given. A step that is refused changes nothing, and the others still run (R2). If any failed, the
+    first error is raised, and its attribute `outcomes` has the result or error of every step, in
+    order. A batch of up to 512 steps on up to 100 keys is one request, and atomic; a longer batch
+    takes several requests.
 
     Args:
-        client: a `redis.Redis` or `redis.RedisCluster` of any settings, or a fake of them. Its
-            retry policy is followed; a retry never counts twice (R11).
+        client: a `redis.Redis` or `redis.RedisCluster` with any settings, or a fake of one. Calls
+            follow its retry policy; a retry never counts twice (R11).
         prefix: the namespace: 1 to 255 bytes in UTF-8 without `:`, `{` and `}` (R1).
-        dead_instance_threshold_ms: how long another instance may be silent, in ms (R5). Give all
-            instances of a prefix the same.
-        instance_id: this instance's name, 1 to 255 bytes without `:`; a UUID4 unless given. Two
-            that live at once must not share one. A later life starts from nothing (R10).
-        clock_ms: for tests: returns the server's wall clock in ms. Without it, Redis's `TIME`.
+        dead_instance_threshold_ms: how long another instance may be silent, in ms (R5). Give the
+            same to every instance of a prefix.
+        instance_id: the name of this instance, 1 to 255 bytes without `:`; by default a UUID4. No
+            two live instances may share one. An instance that reuses an id starts from nothing
+            (R10).
+        clock_ms: for tests: a function that returns the server's wall clock in ms. By default,
+            Redis's `TIME`.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
-        TypeError: an argument of the wrong type.
-        ValueError: the threshold is not positive.
+        TypeError: an argument has the wrong type.
+        ValueError: the threshold is not from 1 to 2^53 - 1.
     """
 
     def __init__(
@@ -66,27 +76,13 @@ class StrictInstanceAwareCounter(Base):
         instance_id: str | None = None,
         clock_ms: Clock | None = None,
     ) -> None:
-        self._transport = transport_for(client, clock_ms)
-        self._client: Any = client
-        super().__init__(prefix, dead_instance_threshold_ms, instance_id)
-        self._mutex = threading.Lock()  # for the line, and for who leads it
-        self._leader: _Thread | None = None
-        self._heart: _Heart | None = None
+        self._driver: ThreadDriver = ThreadDriver(
+            client, prefix, dead_instance_threshold_ms, instance_id, clock_ms
+        )
 
-    def _reset_after_fork(self) -> None:
-        super()._reset_after_fork()
-        self._mutex = threading.Lock()
-        self._leader = None
-        self._heart = None  # a child has no thread of its parent's: the next call starts another
-
-    # --- Life ------------------------------------------------------------------------------------
-
-    def __enter__(self) -> StrictInstanceAwareCounter:
-        """Raises RuntimeError inside another `with` on the same counter."""
-        if self._alive:
-            raise RuntimeError("this instance is alive already: a `with` inside its own `with`")
-        self._alive = True
-        self._keep_beating()
+    def __enter__(self) -> Self:
+        """Begin the instance's life. Raises RuntimeError inside its own `with` block."""
+        self._driver.start()
         return self
 
     def __exit__(
@@ -95,192 +91,161 @@ class StrictInstanceAwareCounter(Base):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._alive = False
-        if self._heart is not None:
-            self._heart.stop()
-            self._heart = None
-        try:
-            self._leave()
-        except Exception as failure:
-            Report(self.instance_id).could_not_leave(failure)
+        self._driver.stop()
 
-    def _leave(self) -> None:
-        """R16: first the slices, for a later life of this id could not know of them."""
-        try:
-            if self._instance.has_opened:
-                self.clear_on_instance()
-        finally:
-            for failure in self._serve(_Thread((), leaving=True)):
-                Report(self.instance_id).could_not_leave(failure)
+    # --- One counter ------------------------------------------------------------------------------
 
-    def _keep_beating(self) -> None:
-        self._heart = _Heart(self)
-        self._heart.start()
+    def inc(self, key: str, count: int = 1) -> CounterState:
+        """Add `count` to this instance's slice (R9).
 
-    # --- Calls -----------------------------------------------------------------------------------
+        Returns:
+            The total and this slice, after it.
+
+        Raises:
+            CounterOverflowError: the slice or the total would leave ±(2^53 - 1) (R2).
+            TypeError: count is not an int.
+        """
+        return self._driver.one(operations.inc(key, count))
+
+    def dec(self, key: str, count: int = 1) -> CounterState:
+        """Subtract `count` from the slice, which may become negative. Otherwise as `inc`."""
+        return self._driver.one(operations.dec(key, count))
+
+    def get(self, key: str) -> CounterState:
+        """Read the total and this slice. Like every call, it removes the slices of the dead (R8).
+
+        Raises:
+            CounterOverflowError: the live slices add up to more than 2^53 - 1 (R2).
+        """
+        return self._driver.one(operations.get(key))
+
+    def set_on_instance(self, key: str, count: int) -> CounterState:
+        """Set this instance's slice to `count`; the others keep theirs (R9). Otherwise as `inc`."""
+        return self._driver.one(operations.set_on_instance(key, count))
+
+    def set(self, key: str, count: int) -> CounterState:
+        """Set the total to `count`: a new epoch begins, and this instance owns all of it (R9).
+
+        Returns:
+            `(count, count)`.
+
+        Raises:
+            CounterOverflowError: count is outside ±(2^53 - 1) (R2).
+            OutcomeUnknownError: also if the session was lost while the call was unanswered. It may
+                have started a new epoch, and what it set may be gone already.
+            TypeError: count is not an int.
+        """
+        return self._driver.one(operations.set(key, count))
+
+    def delete_on_instance(self, key: str) -> CounterState:
+        """Remove this instance's slice; the others keep theirs (R9).
+
+        Returns:
+            The new total, and the slice that was removed.
+        """
+        return self._driver.one(operations.delete_on_instance(key))
+
+    def delete(self, key: str) -> CounterState:
+        """Remove every instance's slice: a new epoch begins (R9).
+
+        Returns:
+            The total and this slice, as they were before.
+
+        Raises:
+            CounterOverflowError: the live slices add up to more than 2^53 - 1; `set` still works.
+            OutcomeUnknownError: also if the session was lost while the call was unanswered.
+        """
+        return self._driver.one(operations.delete(key))
+
+    # --- With a condition -------------------------------------------------------------------------
+
+    def inc_if(self, key: str, comparator: Comparator, count: int = 1) -> Change:
+        """Add `count` to this instance's slice if the total meets the condition (R15).
+
+        Returns:
+            `new, old = change`: the states after and before; `change.applied`: whether it held.
+
+        Raises:
+            CounterOverflowError: the slice, or the total before or after, is outside ±(2^53 - 1).
+        """
+        return self._driver.one(operations.inc_if(key, comparator, count))
+
+    def set_if(self, key: str, comparator: Comparator, count: int) -> Change:
+        """`set` if the total meets the condition (R15). Otherwise as `inc_if`."""
+        return self._driver.one(operations.set_if(key, comparator, count))
+
+    def set_on_instance_if(self, key: str, comparator: Comparator, count: int) -> Change:
+        """`set_on_instance` if this slice meets the condition (R15). Otherwise as `inc_if`."""
+        return self._driver.one(operations.set_on_instance_if(key, comparator, count))
+
+    # --- Batches ----------------------------------------------------------------------------------
+
+    def inc_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
+        """`inc` for each `(key, count)`, in order. Returns the list of results."""
+        return self._driver.batch(operations.each_of(updates, operations.inc, "(key, count)"))
+
+    def set_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
+        """`set` for each `(key, count)`, in order. Returns the list of results."""
+        return self._driver.batch(operations.each_of(updates, operations.set, "(key, count)"))
+
+    def set_all_on_instance(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
+        """`set_on_instance` for each `(key, count)`, in order. Returns the list of results."""
+        return self._driver.batch(
+            operations.each_of(updates, operations.set_on_instance, "(key, count)")
+        )
+
+    def get_all(self, keys: Iterable[str]) -> list[CounterState]:
+        """`get` for each key, in order. Returns the list of results."""
+        return self._driver.batch(operations.get_each(keys))
+
+    def inc_all_if(self, updates: Iterable[tuple[str, Comparator, int]]) -> list[Change]:
+        """`inc_if` for each `(key, comparator, count)`, in order. Returns the list of results."""
+        return self._driver.batch(
+            operations.each_of(updates, operations.inc_if, operations.CONDITIONAL)
+        )
+
+    def set_all_if(self, updates: Iterable[tuple[str, Comparator, int]]) -> list[Change]:
+        """`set_if` for each `(key, comparator, count)`, in order. Returns the list of results."""
+        return self._driver.batch(
+            operations.each_of(updates, operations.set_if, operations.CONDITIONAL)
+        )
+
+    def set_all_on_instance_if(
+        self, updates: Iterable[tuple[str, Comparator, int]]
+    ) -> list[Change]:
+        """`set_on_instance_if` for each `(key, comparator, count)`, in order. Returns the list of
+        results."""
+        return self._driver.batch(
+            operations.each_of(updates, operations.set_on_instance_if, operations.CONDITIONAL)
+        )
+
+    # --- Every counter ----------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        for failure in self._run(()):
-            result_of(failure)
+        """Tell the server that this instance is alive, and nothing else (R4).
+
+        If it had been presumed dead, all its slices are back when this returns (R10).
+        """
+        self._driver.heartbeat()
 
     def clear_on_instance(self) -> None:
-        self._all(self._clearing_of_this_instance())
+        """Remove this instance's slices on every key; the other instances keep theirs.
+
+        It is not atomic across keys: it takes a request for every 100 of them. After
+        NotExecutedError or OutcomeUnknownError some slices may be left: call it again.
+
+        Raises:
+            CounterOverflowError: without one of the slices a total would leave ±(2^53 - 1) (R2).
+                That slice stays; the others are removed.
+        """
+        self._driver.batch(self._driver.clearing_of_this_instance())
 
     def clear(self) -> None:
-        keys = {*self._known_keys(), *list(self._instance.memory)}
-        self._all([set_step(key, 0) for key in sorted(keys)])
+        """Set the counters of every key to 0, each in a new epoch (R9).
 
-    def _known_keys(self) -> set[str]:
-        scan = KnownKeys(self._space)
-        while not scan.done:
-            try:
-                scan.hear(self._client.execute_command(*scan.command, **scan.options))
-            except SCAN_ERRORS as error:
-                raise scan.judged(error) from error
-        return scan.found
-
-    def _one(self, step: Step) -> CounterState:
-        state: CounterState = result_of(self._run((step,))[0])
-        return state
-
-    def _one_if(self, step: Step) -> Change:
-        change: Change = result_of(self._run((step,))[0])
-        return change
-
-    def _all(self, todo: Sequence[Step]) -> list[CounterState]:
-        batch = Batch(todo)
-        for piece in batch.pieces():
-            batch.outcomes += self._run(piece)
-        return batch.results()
-
-    def _all_if(self, todo: Sequence[Step]) -> list[Change]:
-        changes: list[Any] = self._all(todo)
-        return changes
-
-    def _run(self, todo: Sequence[Step]) -> list[Outcome]:
-        """Have the steps run; none at all is a heartbeat. Returns an outcome for each."""
-        if self._alive and self._heart is None:
-            self._keep_beating()
-        return self._serve(_Thread(todo))
-
-    def _serve(self, caller: _Thread) -> list[Outcome]:
-        """Wait until the caller's steps are done; lead, if nobody does."""
-        try:
-            with self._mutex:
-                if self._leader is None or self._leader.gone:
-                    self._leader = caller
-                else:
-                    caller.close_gate()
-                self._queue.join(caller)
-            caller.wait()
-            while caller.outcomes is None:
-                self._serve_a_group()
-        finally:
-            caller.gone = True
-            self._hand_over(caller)
-        return caller.outcomes
-
-    def _hand_over(self, caller: _Thread) -> None:
-        """If the caller leads, another does from now on, or nobody."""
-        if self._leader is not caller:
-            return
-        with self._mutex:
-            if self._leader is not caller:  # it was found gone, and replaced
-                return
-            successor = self._queue.successor(caller)
-            assert successor is None or isinstance(successor, _Thread)
-            self._leader = successor
-        if successor is not None:
-            successor.open_gate()
-
-    def _serve_a_group(self) -> None:
-        """The group that was left unfinished, or the next one."""
-        session = self._instance
-        if self._queue.is_shared:
-            # Let those who were served get in line again: else every other request would carry only
-            # the first of them.
-            time.sleep(0)
-        with self._mutex:
-            call = self._queue.take()
-        assert call is not None, "the leader itself is in line"
-        session.begin(call)
-        while not call.done:
-            request = session.speak()
-            try:
-                session.hear(self._transport.send(request))
-                self._pulse.heard()
-            except Abandoned as end:
-                session.give_up(end.__cause__)
-            except Exception as error:
-                session.refuse(error)
-        self._queue.hand_out()
-
-
-class _Thread:
-    """A thread in line. Its gate is open when it is done, or is to lead; it is gone when it neither
-    waits nor leads any more. Keeps `line.Waiting`."""
-
-    __slots__ = ("_gate", "gone", "leaving", "outcomes", "steps")
-
-    def __init__(self, steps: Sequence[Step], leaving: bool = False) -> None:
-        self.steps = steps
-        self.leaving = leaving
-        self.outcomes: list[Outcome] | None = None
-        self.gone = False
-        self._gate: threading.Lock | None = None
-
-    def cancelled(self) -> bool:
-        return self.gone
-
-    def done(self) -> bool:
-        return self.gone or self.outcomes is not None
-
-    def finish(self, outcomes: list[Outcome]) -> None:
-        self.outcomes = outcomes
-        self.open_gate()
-
-    def close_gate(self) -> None:
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def open_gate(self) -> None:
-        if self._gate is not None and self._gate.locked():
-            self._gate.release()
-
-    def wait(self) -> None:
-        if self._gate is not None:
-            self._gate.acquire()
-
-
-class _Heart(threading.Thread):
-    """Sends a heartbeat whenever nothing else was sent for a third of the threshold."""
-
-    def __init__(self, counter: StrictInstanceAwareCounter) -> None:
-        super().__init__(name=f"distkit heartbeat {counter.instance_id}", daemon=True)
-        self._counter = weakref.ref(counter)
-        self._report = Report(counter.instance_id)
-        self._wait_s = counter._pulse.interval_s
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        if self is not threading.current_thread():
-            self.join()
-
-    def run(self) -> None:
-        while not self._stopped.wait(self._wait_s):
-            counter = self._counter()
-            if counter is None:
-                return
-            self._beat(counter)
-            del counter
-
-    def _beat(self, counter: StrictInstanceAwareCounter) -> None:
-        pulse = counter._pulse
-        if pulse.is_due():
-            try:
-                counter.heartbeat()
-                self._report.succeeded()
-            except Exception as error:
-                self._report.failed(error)
-        self._wait_s = pulse.wait_s()
+        It is not atomic across keys: it takes a request for every 100 of them. A key that
+        another instance creates meanwhile may stay. After NotExecutedError or OutcomeUnknownError
+        some counters may be left: call it again.
+        """
+        known = self._driver.known_keys()
+        self._driver.batch(self._driver.clearing(known))

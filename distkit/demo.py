@@ -11,10 +11,16 @@ import uuid
 from collections.abc import Callable
 
 import redis
-from rich.console import Console
-from rich.table import Table
 
 from distkit import CounterState, StrictInstanceAwareCounter
+
+MISSING = "python -m distkit.demo needs {}: pip install 'distkit-counter[demo]'"
+
+try:
+    from rich.console import Console
+    from rich.table import Table
+except ModuleNotFoundError as _missing:
+    raise SystemExit(MISSING.format(str(_missing.name).partition(".")[0])) from None
 
 KEY = "connections"
 
@@ -23,7 +29,7 @@ class Story:
     """A table of what happens, each line with what the callers were told."""
 
     def __init__(self) -> None:
-        self.now_ms = 0
+        self.now_ms: int = 0
         self._table = Table(show_lines=False, pad_edge=False)
         for column in ("time", "what happens", "(total, own)", "why"):
             self._table.add_column(column)
@@ -45,8 +51,10 @@ def connect() -> tuple[redis.Redis, str]:
     url = os.environ.get("REDIS_URL")
     if url:
         return redis.Redis.from_url(url), url.rpartition("@")[2]  # no password on the screen
-    import fakeredis
-
+    try:
+        import fakeredis
+    except ModuleNotFoundError as missing:
+        raise SystemExit(MISSING.format(missing.name)) from None
     return fakeredis.FakeRedis(server=fakeredis.FakeServer()), "fakeredis, inside this process"
 
 
@@ -57,7 +65,7 @@ def lose_everything(client: redis.Redis, prefix: str) -> None:
 
 
 def run(client: redis.Redis, story: Story) -> None:
-    """Two servers count their connections; see SPEC.md for the rules named."""
+    """Two servers count their connections; spec/RULES.md has the rules."""
     prefix = f"distkit-demo-{uuid.uuid4()}"
 
     def start(name: str) -> StrictInstanceAwareCounter:

@@ -1,16 +1,16 @@
-"""What a call can raise besides `TypeError`: each error says whether something has changed.
+"""The errors of a call, besides `TypeError`. Each says whether the call changed anything.
 
-Every class is also the built-in or redis-py class that a caller who knows nothing of distkit would
-catch. A refusal by the server that is none of these (no permission, out of memory, read-only, ...)
-passes through as redis-py raises it, and such a call has changed nothing; unless it met only a
-retry: then the first copy may have been executed, and the error is OutcomeUnknownError.
+Every class is also the built-in or redis-py class that a caller who does not know distkit would
+catch. Other errors that the server answers with (no permission, out of memory, read-only) pass
+through as redis-py raises them, and such a call changed nothing. The exception is such an answer to
+a retry: the first copy may have been executed, so the error is OutcomeUnknownError.
 """
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 class DistkitError(Exception):
-    """The base of all that distkit raises on its own account, but for `TypeError`.
+    """The base of every error that distkit itself raises, except `TypeError`.
 
     Attributes:
         outcomes: after a batch, what became of each step, in order: its result or its error.
@@ -20,8 +20,8 @@ class DistkitError(Exception):
 
 
 class InvalidKeyError(DistkitError, ValueError):
-    """A prefix, key or instance id is not allowed (R1), or something in Redis that is no counter
-    stands where the counter would be. Nothing changed."""
+    """A prefix, key or instance id is not allowed (R1), or the Redis key of a counter holds
+    something that is not a counter. Nothing changed."""
 
 
 class CounterOverflowError(DistkitError, OverflowError):
@@ -29,11 +29,12 @@ class CounterOverflowError(DistkitError, OverflowError):
 
 
 class OutcomeUnknownError(DistkitError, RedisConnectionError):
-    """The call was sent and its outcome cannot be known (R12). It may have been executed, once; it
-    will not be executed later than the next call, which works, and says what holds. If the session
-    was lost meanwhile, a `set` or `delete` may have moved the epoch, and its value may be gone."""
+    """The call was sent and its outcome cannot be known (R12). It was executed once or not at all,
+    and will not be executed after the next call. That call works, and its result shows what holds.
+    If the session was lost meanwhile, a `set` or `delete` may have started a new epoch while the
+    value that it set is gone."""
 
 
 class NotExecutedError(DistkitError, RedisConnectionError):
-    """The call cannot have reached the server, or its session could not be kept. It was surely not
-    executed, and never will be."""
+    """The call cannot have reached the server, or its session could not be kept. It was not
+    executed and never will be."""

@@ -1,8 +1,8 @@
-"""Names: which are allowed (R1), which numbers are (R2), and the Redis keys that they become.
+"""Which names and numbers are allowed (R1, R2), and the Redis keys that names become.
 
-A name holds no colon, so that the parts of a Redis key cannot run into each other and a hash can
-reserve the field `:` for its own head. A prefix holds no brace either: it is the cluster's hash
-tag, which puts all that belongs to it into one slot.
+A name contains no colon: the parts of a Redis key stay apart, and a hash can use the field `:` for
+its own head. A prefix contains no brace either: it becomes the cluster's hash tag, which puts all
+keys of the prefix into one slot.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from functools import lru_cache
 from distkit.errors import CounterOverflowError, InvalidKeyError
 
 LIMIT = 2**53 - 1
-"""R2: exact in Lua, in JSON and in every port."""
+"""R2: the largest count. Lua, JSON and every port represent it exactly."""
 
 
 def checked_key(key: object) -> str:
-    """R1: return the key, or raise InvalidKeyError. Programs use few keys, often."""
+    """R1: return the key, or raise InvalidKeyError. Cached, because programs reuse their keys."""
     return _checked_key(key) if type(key) is str else checked_name(key, "key")
 
 
@@ -26,7 +26,7 @@ def _checked_key(key: str) -> str:
 
 
 def checked_name(name: object, what: str, forbidden: str = ":") -> str:
-    """R1: return the name, or raise InvalidKeyError saying what is wrong with it."""
+    """R1: return the name, or raise an InvalidKeyError that says what is wrong with it."""
     if not isinstance(name, str):
         raise InvalidKeyError(f"{what} must be a str, not {type(name).__name__}")
     try:
@@ -42,7 +42,7 @@ def checked_name(name: object, what: str, forbidden: str = ":") -> str:
 
 
 def checked_int(number: object, what: str) -> int:
-    """Return the number, or raise TypeError: a bool or a float is no count."""
+    """Return the number, or raise TypeError: neither a bool nor a float is a count."""
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"{what} must be an int, not {type(number).__name__}")
     return number
@@ -61,15 +61,16 @@ def checked_count(number: object, what: str = "count") -> int:
 class Keyspace:
     """The Redis keys of one prefix; see PROTOCOL.md, "Keys".
 
-    They are bytes: names are UTF-8 in Redis, whatever encoding the client is set to (R1).
+    They are bytes, because names are UTF-8 in Redis whatever encoding the client uses (R1).
     """
 
     def __init__(self, prefix: str) -> None:
         root = f"distkit:{{{checked_name(prefix, 'prefix', ':{}')}}}:".encode()
         self.prefix = prefix
-        self.instances = root + b"instances"
-        self.keys = root + b"keys"
-        self._counters = root + b"counter:"
+        self.instances: bytes = root + b"instances"
+        self.keys: bytes = root + b"keys"
+        self.own: tuple[bytes, bytes] = (self.instances, self.keys)
+        self.counters: bytes = root + b"counter:"
 
     def counter(self, key: str) -> bytes:
-        return self._counters + key.encode()
+        return self.counters + key.encode()

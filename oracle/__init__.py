@@ -1,30 +1,34 @@
 """The counter's oracle: what every implementation must answer, as a pure state machine.
 
-`oracle.model` is the machine, `oracle.check.properties` what must be true of it, and `InMemoryCounter`
-the public counter API on top, for unit tests without Redis. Nothing here does I/O, and nothing here
-imports `distkit`: the two are compared, in `tests/`, because they share no code.
+`oracle.model` is the machine, `oracle.check` visits its states and checks properties of them,
+`oracle.conform` compares ports with it, and `InMemoryCounter` is the public counter API on top of
+it, for unit tests without Redis. Nothing here imports `distkit`: tests compare the two, and that is
+worth something because they share no code.
 """
 
 from oracle.in_memory.counter import (
-    Change,
+    Comparator,
     CounterOverflowError,
-    CounterState,
     InMemoryCounter,
     InMemoryServer,
     InvalidKeyError,
+    always,
     eq,
     gt,
     lt,
     ne,
 )
+from oracle.model import Change, CounterState
 
 __all__ = [
     "Change",
+    "Comparator",
     "CounterOverflowError",
     "CounterState",
     "InMemoryCounter",
     "InMemoryServer",
     "InvalidKeyError",
+    "always",
     "eq",
     "gt",
     "lt",

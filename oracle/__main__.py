@@ -1,26 +1,30 @@
-"""The oracle's command line: `python -m oracle COMMAND`. Needs the extra `oracle`.
+"""The oracle's command line: `python -m oracle COMMAND`, or `distkit-oracle COMMAND`.
 
-Each command is a module of its own; this file only lists them.
+It needs the extra `oracle`. If a package of that extra is missing, it says so in one line.
 """
 
 from __future__ import annotations
 
-import click
+import sys
 
-from oracle.cli.explore import explore_command
-from oracle.cli.replay import replay
-from oracle.cli.vectors import vectors
-from oracle.cli.verify import verify
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
-    """The counter as a state machine: explore it, and check other counters against it."""
+EXTRA = ("click", "hypothesis", "numpy", "rich")
+UNAVAILABLE = 69
+"""sysexits.h's EX_UNAVAILABLE: the statuses below it belong to the commands."""
 
 
-for command in (explore_command, verify, replay, vectors):
-    main.add_command(command)
+def run() -> None:
+    """Run the command that the command line names."""
+    try:
+        from oracle.cli.main import main
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package not in EXTRA:
+            raise
+        install = "pip install 'distkit-counter[oracle]'"
+        print(f"python -m oracle needs {package}: {install}", file=sys.stderr)
+        sys.exit(UNAVAILABLE)
+    main(prog_name="python -m oracle")
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m oracle")
+    run()

@@ -1,6 +1,6 @@
-"""What every test can ask for: a Redis, fake and real, of each version that was found.
+"""Fixtures for all tests: a fake Redis, and a real one of each version that was found.
 
-A run without a real server fails: every guarantee is one on real servers.
+Without a real server the run fails, because every guarantee is about real servers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _name(param: Any) -> str:
 
 @pytest.fixture(params=REAL, ids=_name)
 def real_server(request: pytest.FixtureRequest) -> RedisServer:
-    """A real server, empty."""
+    """Each real server, emptied."""
     server = server_for(request.param)
     server.client().flushall()
     return server
@@ -54,7 +54,7 @@ def real_server(request: pytest.FixtureRequest) -> RedisServer:
 
 @pytest.fixture
 def newest_server() -> RedisServer:
-    """The newest of the real servers, empty: for what one of them can show."""
+    """The newest real server, emptied. For tests that need only one."""
     server = server_for(REAL[-1])
     server.client().flushall()
     return server
@@ -62,7 +62,7 @@ def newest_server() -> RedisServer:
 
 @pytest.fixture(params=[FAKE, *REAL], ids=_name)
 def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """A client of an empty Redis, fake and real."""
+    """A client of each empty Redis, fake and real."""
     if request.param == FAKE:
         yield fakeredis.FakeRedis(server=fakeredis.FakeServer())
         return
@@ -73,13 +73,13 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.fixture(params=[FAKE, *REAL], ids=_name)
 def place(request: pytest.FixtureRequest) -> Place:
-    """A Redis for `World`, fake and real."""
+    """Each Redis, fake and real, to run production and oracle side by side on."""
     return fake_place() if request.param == FAKE else real_place(server_for(request.param))
 
 
 @pytest.fixture
 def backend(place: Place) -> Iterator[Backend]:
-    """The synchronous counter there."""
+    """The synchronous counter on each Redis."""
     backend = Backend(place)
     yield backend
     backend.close()
@@ -87,8 +87,11 @@ def backend(place: Place) -> Iterator[Backend]:
 
 @pytest.fixture(params=[FAKE, REAL[-1]] if REAL else [FAKE], ids=_name)
 def async_backend(request: pytest.FixtureRequest) -> Iterator[AsyncBackend]:
-    """The asyncio counter, on a fake and on the newest real Redis: the versions differ in what they
-    do with the script, and that has been seen through the synchronous one."""
+    """The asyncio counter, on a fake Redis and on the newest real one.
+
+    The versions of Redis differ only in how they run the script, which the synchronous counter
+    tests on all of them.
+    """
     fake = request.param == FAKE
     backend = AsyncBackend(fake_place() if fake else real_place(server_for(request.param)))
     yield backend

@@ -1,37 +1,38 @@
-"""Group commit, without I/O: callers wait in line, and those at its head share the next request.
+"""Group commit, without I/O: callers queue, and those at the head share the next request.
 
-While a request is in flight, further calls queue; the next one carries as many of them as its
-bounds allow. Each caller gets its own exact result, since a reply is the state before
-(PROTOCOL.md). The line is first in, first out, so that the calls of one caller keep their order.
+Calls that arrive while a request is in flight wait in the queue. The next request carries as many
+of them as fit. Each caller gets its own exact result, because a reply is the state before the steps
+(PROTOCOL.md). The queue is first in, first out, so the calls of one caller keep their order.
 
-What this file keeps:
-  * A group once taken is settled to the end, whoever of it is still interested: its steps have been
-    executed once, or get an error that says what is known.
-  * Who gives up while still in the queue is never executed.
-  * A request stays below some 1 ms of the server's time: 0.9 us a step and 5 us a key.
+The rules this file keeps:
+  * A group that was taken is completed, even if some of its callers have given up: its steps run
+    once, or get an error that says what is known.
+  * A caller that gives up while queued is never sent.
+  * A request needs less than about 1 ms of the server's time: 0.9 us a step and 5 us a key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from distkit.core.instance import Call, Outcome
 from distkit.core.operations import Step
+from distkit.errors import NotExecutedError, OutcomeUnknownError
 
 MOST_STEPS: Final = 512
 MOST_KEYS: Final = 100
-"""Bounds of a request."""
+"""The bounds of a request."""
 
 
-class Waiting(Protocol):
-    """A caller in line, with its steps; none at all is a heartbeat."""
+class Caller(Protocol):
+    """Somebody who waits for steps to be executed; no steps at all are a heartbeat."""
 
     steps: Sequence[Step]
     leaving: bool
 
     def cancelled(self) -> bool:
-        """Whether nobody waits for it any more. If it was not taken yet, it never will be."""
+        """Whether nobody waits for the outcomes any more. If it was not taken yet, it never is."""
         ...
 
     def done(self) -> bool:
@@ -39,50 +40,61 @@ class Waiting(Protocol):
         ...
 
     def finish(self, outcomes: list[Outcome]) -> None:
-        """Give it an outcome for each step, or for a heartbeat what ended it, if anything did.
-        It may happen twice."""
+        """Hand over an outcome for each step; for a heartbeat, the error that ended it, if any. It
+        can be called twice."""
         ...
 
 
 class Queue:
-    """The queue, and the group that is under way; `is_shared`: the last one was of several callers.
+    """The callers that wait, and the group whose request is in flight.
 
-    Not thread-safe: `join`, `take` and `successor` are to be called one at a time."""
+    It is not thread-safe: the driver calls `join`, `take` and `successor` one at a time.
+
+    Attributes:
+        is_shared: whether the last group had several callers.
+    """
+
+    is_shared: bool
 
     def __init__(self) -> None:
-        # One attribute: an interrupt must not find a caller in both, or in neither.
-        self._group_and_queue: tuple[list[Waiting], list[Waiting]] = ([], [])
+        # A single attribute: an interrupt must not find a caller in both lists, or in neither.
+        self._group_and_queue: tuple[list[Caller], list[Caller]] = ([], [])
         self._call = Call()
         self.is_shared = False
 
-    def join(self, caller: Waiting) -> None:
+    def join(self, caller: Caller) -> None:
         self._group_and_queue[1].append(caller)
 
+    def __len__(self) -> int:
+        """How many callers have not been taken yet."""
+        return len(self._group_and_queue[1])
+
     @property
-    def is_waiting(self) -> bool:
-        """Whether a group is under way, or somebody in the queue."""
+    def is_busy(self) -> bool:
+        """Whether a group is under way, or a caller queued."""
         group, queue = self._group_and_queue
         return bool(group or queue)
 
     def take(self) -> Call | None:
-        """The call of the group that is under way, or of the next one; None if nobody waits."""
+        """The call of the group under way, or else of the next group; None if nobody waits."""
         group, queue = self._group_and_queue
         if group:
             return self._call
-        queue = [caller for caller in queue if not caller.cancelled()]
+        if len(queue) != 1 or queue[0].cancelled():
+            queue = [caller for caller in queue if not caller.cancelled()]
         if not queue:
             self._group_and_queue = [], []
             return None
-        size = _how_many(queue)
+        size = _how_many(queue) if len(queue) > 1 else 1
         group = queue[:size]
-        # First the call: it belongs to nobody until there is a group.
-        self._call = _shared_call(group)
+        # The call first: it belongs to nobody until there is a group.
+        self._call = _shared_call(group) if size > 1 else Call(group[0].steps, group[0].leaving)
         self._group_and_queue = group, queue[size:]
         self.is_shared = size > 1
         return self._call
 
     def hand_out(self) -> None:
-        """The group's call is done: each caller gets its own."""
+        """The group's call is done: give each caller its outcomes."""
         group, _ = self._group_and_queue
         outcomes, first = cast(list[Outcome], self._call.outcomes), 0
         failure: list[Outcome] = [self._call.failure] if self._call.failure else []
@@ -95,8 +107,8 @@ class Queue:
             first += size
         self._group_and_queue = [], self._group_and_queue[1]
 
-    def successor(self, leader: Waiting) -> Waiting | None:
-        """Who is to go on with the line when its leader stops."""
+    def successor(self, leader: Caller) -> Caller | None:
+        """The caller that leads when this leader stops."""
         for callers in self._group_and_queue:
             for caller in callers:
                 if caller is not leader and not caller.done():
@@ -105,7 +117,7 @@ class Queue:
 
 
 def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
-    """A long list of steps in pieces that each fit into one request; at least one piece."""
+    """Cut a long list of steps into pieces that each fit into one request; at least one piece."""
     piece: list[Step] = []
     keys: set[str] = set()
     for step in steps:
@@ -117,9 +129,10 @@ def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
     yield piece
 
 
-def _how_many(queue: Sequence[Waiting]) -> int:
-    """How many of the queue's first fit into one request. Who leaves, leaves alone (R16)."""
-    if len(queue) == 1 or queue[0].leaving:
+def _how_many(queue: Sequence[Caller]) -> int:
+    """How many callers at the head of the queue fit into one request. A leaving caller goes alone
+    (R16)."""
+    if queue[0].leaving:
         return 1
     steps, count = 0, 0
     keys: set[str] = set()
@@ -133,6 +146,42 @@ def _how_many(queue: Sequence[Waiting]) -> int:
     return count
 
 
-def _shared_call(group: Sequence[Waiting]) -> Call:
-    steps = group[0].steps if len(group) == 1 else [step for w in group for step in w.steps]
-    return Call(steps, leaving=group[0].leaving)
+def _shared_call(group: Sequence[Caller]) -> Call:
+    return Call([step for caller in group for step in caller.steps])
+
+
+class Batch:
+    """The steps of one call in as many requests as they need, one after the other.
+
+    After a request without a reply the rest is not sent: Redis cannot be reached for it either.
+    """
+
+    def __init__(self, todo: Sequence[Step]) -> None:
+        self.outcomes: list[Outcome] = []
+        self._todo = todo
+
+    def pieces(self) -> Iterator[list[Step]]:
+        """The steps to run next. Add their outcomes to `outcomes` before asking for more."""
+        for piece in bounded(self._todo):
+            yield piece
+            if any(isinstance(o, NotExecutedError | OutcomeUnknownError) for o in self.outcomes):
+                break
+        for _ in self._todo[len(self.outcomes) :]:
+            self.outcomes.append(
+                NotExecutedError("an earlier part of the batch got no reply: this was not sent")
+            )
+
+    def results(self) -> list[Any]:
+        """The result of each step. If any failed, raise the first error, with all `outcomes`."""
+        for outcome in self.outcomes:
+            if isinstance(outcome, Exception):
+                outcome.outcomes = tuple(self.outcomes)  # type: ignore[attr-defined]
+                raise outcome
+        return self.outcomes
+
+
+def result_of(outcome: Outcome) -> Any:
+    """The result; an error is raised."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

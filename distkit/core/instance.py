@@ -1,18 +1,18 @@
 """An instance's side of the protocol, without I/O: calls in, requests out, results back.
 
-`begin` starts a `Call`; `speak` says what is to be sent next, as often as it takes; `hear` takes
-the reply, `give_up` ends the call without one, `refuse` with an error that says that it was not
-executed. The shells around it (`counter.py`, `asyncio.py`) own connections, locks and tasks, and
-know none of the rules.
+`begin` starts a `Call`, `speak` returns the request to send next, `hear` takes its reply. `give_up`
+ends a call that gets no reply, and `refuse` ends it with an error that executed nothing. The
+drivers (`distkit/threads.py`, `distkit/tasks.py`) own connections, locks and tasks, and know none
+of the rules.
 
-What this file keeps:
-  * One request in flight, numbered by a `seq` that grows and never restarts (R11).
-  * The slice has one writer, and its owner remembers it (R10): each reply updates the memory, and a
-    new session is followed by requests of bounded size that put back all that is remembered.
-  * An outcome is given once and is true (R12): a step is run again only where that is exact.
-  * It may be interrupted anywhere (a Ctrl-C, a cancelled task): until a reply has been taken to the
-    end, its request stays in flight, and to send it once more is a retry, which the server answers
-    as it did at first. So what a reply changes is the same if it is taken twice.
+The rules this file keeps:
+  * One request is in flight at a time. Its number `seq` only grows (R11).
+  * Only its instance writes a slice, and the instance remembers it (R10): every reply updates the
+    memory. After a new session, requests of bounded size put back everything remembered.
+  * An outcome is given once and is true (R12): a step runs again only where that is exact.
+  * It can be interrupted anywhere, by a Ctrl-C or a cancelled task. Until a reply has been taken
+    completely, its request stays in flight. Sending it again is a retry, which the server answers
+    as before. Taking a reply twice therefore changes the same things as taking it once.
 
 See Raft's client sessions (Ongaro, dissertation, section 6.3) and RIFL (SOSP 2015).
 """
@@ -44,22 +44,22 @@ from distkit.errors import (
 from distkit.keys import Keyspace
 
 RESTORE_CHUNK: Final = 100
-"""R10: the most slices that are put back in one request: about 0.5 ms of the server's time."""
+"""R10: how many slices one request puts back at most: about 0.5 ms of the server's time."""
 
 PATIENCE: Final = 8
-"""How often a session is reopened within one call before the call stops trying."""
+"""How many lost sessions one call survives: with one more it gives up."""
 
-OK, NO_SESSION, LATE = 1, 0, -1
-"""The first number of a reply."""
+OK, LATE = 1, -1
+"""The first number of a reply; it is 0 if there is no session."""
 
 Reply = Sequence[int | None]
 
 Outcome = CounterState | Change | Exception
-"""What a step came to: its result, or the error that its caller is to see."""
+"""What became of a step: its result, or the error that its caller gets."""
 
 
 class Memory(NamedTuple):
-    """A slice as its owner knows it, as of the owner's own request `seq` (R10)."""
+    """A slice as its instance knows it, as of the instance's own request `seq` (R10)."""
 
     epoch: int
     value: int
@@ -70,22 +70,39 @@ class Call:
     """Steps that share a request, and what became of each so far.
 
     Attributes:
-        outcomes: for each step what it came to, in order; all of them are there once `done`.
-        failure: what ended the call, if it got no reply: the outcome of a call without steps.
+        outcomes: the outcome of each step, in order; complete once `done`.
+        failure: the error that ended the call, if it got no reply. It is the outcome of a call
+            without steps.
+        leaving: whether the call closes the session (R16).
+        indeterminate: whether a request with these steps may have been executed unseen (R12).
+        losses: how often the session was lost during this call.
+        by_key: where the steps that still need an answer are, by key in order of first use.
     """
 
-    def __init__(self, steps: Sequence[Step] = (), *, leaving: bool = False) -> None:
-        self.outcomes: list[Outcome | None] = [None] * len(steps)
-        self.failure: Exception | None = None
+    steps: Sequence[Step]
+    outcomes: list[Outcome | None]
+    failure: Exception | None
+    leaving: bool
+    indeterminate: bool
+    losses: int
+    done: bool
+    by_key: dict[str, list[int]]
+
+    def __init__(self, steps: Sequence[Step] = (), leaving: bool = False) -> None:
+        self.outcomes = [None] * len(steps)
+        self.failure = None
         self.leaving = leaving
         self.done = False
         self.indeterminate = False
         self.losses = 0
         self.steps = steps
-        self._gather(range(len(steps)))
+        if len(steps) == 1:
+            self.by_key = {steps[0].key: [0]}
+        else:
+            self._gather(range(len(steps)))
 
     def _gather(self, places: Iterable[int]) -> None:
-        """The places of the steps that are to be asked for, by key in order of first use."""
+        """Sort the steps at these places by key."""
         by_key: dict[str, list[int]] = {}
         steps = self.steps
         for place in places:
@@ -97,8 +114,8 @@ class Call:
         self.by_key = by_key
 
     def mark_indeterminate(self) -> None:
-        """R12: a copy may have run, and its session is gone. Only slice-local steps may run again:
-        the slice is put back to what it was before; an epoch cannot be."""
+        """R12: a copy may have run, and its session is gone. Only steps that change nothing but the
+        slice may run again: the slice is put back as it was before, but an epoch cannot be."""
         self.indeterminate = True
         todo = sorted(place for places in self.by_key.values() for place in places)
         for place in todo:
@@ -109,11 +126,11 @@ class Call:
         self._gather(place for place in todo if self.steps[place].op not in GLOBAL)
 
     def end(self, reason: str, cause: BaseException | None) -> None:
-        """No reply is to be had: what has no outcome yet is unknown, or was not executed."""
+        """End without a reply: a step that has no outcome yet is unknown or was not executed."""
         kind = OutcomeUnknownError if self.indeterminate else NotExecutedError
         tail = "it may have been executed, once" if self.indeterminate else "it was not executed"
 
-        def error() -> Exception:  # one for each caller: a traceback belongs to whoever raises it
+        def error() -> Exception:  # one for each caller: each raise adds to its own traceback
             made = kind(f"{reason}: {tail}")
             made.__cause__ = cause
             return made
@@ -139,13 +156,22 @@ class Request:
         purpose: what it is for.
         call: the steps that it carries.
         keys: the script's KEYS.
-        head, parts: its ARGV, but for the wall clock, which is read at each transmission.
+        head, parts: its ARGV, except the wall clock, which is read at each transmission.
         seq: its number.
         arrived: whether a copy of it may have reached the server.
-        resent: whether that was so already when it was sent last (R12).
+        resent: whether a copy may have reached the server before the last transmission (R12).
     """
 
     __slots__ = ("arrived", "call", "head", "keys", "parts", "purpose", "resent", "seq")
+
+    purpose: Purpose
+    call: Call
+    keys: list[bytes]
+    head: tuple[bytes | str | int, ...]
+    parts: list[str | int]
+    seq: int
+    arrived: bool
+    resent: bool
 
     def __init__(
         self,
@@ -171,34 +197,47 @@ class Instance:
     Args:
         space: the prefix's Redis keys.
         instance_id: this instance's name.
-        threshold_ms: how long another instance may be silent before this one counts it dead (R5).
-        seq: the number before this life's first request. Another life of the same id must not have
-            used the numbers that follow.
+        threshold_ms: how long another instance may be silent before this one presumes it dead, in
+            ms (R5).
+        seq: the number before this instance's first request. An earlier instance of the same id
+            must not have used the numbers that follow.
     """
+
+    space: Keyspace
+    instance_id: str
+    threshold_ms: int
+    memory: dict[str, Memory]
+    call: Call
+    session: int
+    last: int
+    fence: int
+    seq: int
+    acked: int
 
     def __init__(self, space: Keyspace, instance_id: str, threshold_ms: int, seq: int = 0) -> None:
         self.space = space
         self.instance_id = instance_id
         self.threshold_ms = threshold_ms
-        self.memory: dict[str, Memory] = {}
+        self.memory = {}
         self.call = Call()
         self.call.done = True
+        # The numbers, under their names in PROTOCOL.md.
+        self.session = 0  # 0: none
+        self.last = 0  # the session before, which may be lost
+        self.fence = 0  # the request that opened it: nothing sent before it can execute any more
+        self.seq = seq
+        self.acked = 0
         self._me = instance_id.encode()
-        self._number = 0  # 0: no session
-        self._last = 0  # the number of the last session, which may be lost
-        self._fence = 0  # the request that opened it: nothing sent before can execute any more
-        self._seq = seq
-        self._acked = 0
         self._restoring: list[str] = []  # the keys whose slices are not in this session yet
         self._sent: Request | None = None
 
     @property
     def has_opened(self) -> bool:
-        """Whether there is a session, as far as is known here."""
-        return bool(self._number)
+        """Whether this instance has a session, as far as it knows."""
+        return bool(self.session)
 
     def begin(self, call: Call) -> None:
-        """Make this the call under way, if it is not already. One at a time."""
+        """Make this the current call, if it is not already. There is one at a time."""
         if call is self.call:
             return
         assert self.call.done
@@ -206,13 +245,14 @@ class Instance:
         if call.leaving:  # R16: its counts are forgotten now, whatever becomes of the request
             for key, memory in self.memory.items():
                 self.memory[key] = memory._replace(value=0)
-            call.done = not self._number
+            call.done = not self.session
         self.call = call
 
     def speak(self) -> Request:
-        """The request that the call needs next; the one in flight, if there is one."""
+        """The request in flight, or the one that the call needs next."""
         if self._sent is None:
-            self._sent = self._next_request()
+            ready = self.session and not self._restoring and not self.call.leaving
+            self._sent = self._ask(Purpose.CALL, self.call) if ready else self._prepare()
         return self._sent
 
     def hear(self, reply: Reply) -> None:
@@ -226,15 +266,15 @@ class Instance:
         elif request.purpose is Purpose.OPEN:
             self._open(request, _number(reply[1]))
         else:
-            self._acked = request.seq
+            self.acked = request.seq
             self._learn(request, reply)
             if request.purpose is Purpose.CALL:
                 call.done = True
         self._sent = None
 
     def give_up(self, cause: BaseException | None) -> None:
-        """End the call: no reply is to be had. A copy of the request in flight either has been
-        executed or never will be, for the next one has a higher number."""
+        """End the call without a reply. A copy of the request in flight either has been executed or
+        never will be, because the next request has a higher number."""
         request, call = self._sent, self.call
         assert request is not None
         if request.arrived and request.purpose in (Purpose.CALL, Purpose.LEAVE):
@@ -244,8 +284,8 @@ class Instance:
         self._sent = None
 
     def refuse(self, error: Exception) -> None:
-        """End the call with this error for everyone: the server refused the request as it stands,
-        and executed nothing of it."""
+        """End the call with this error for every caller: the server refused the request and
+        executed nothing of it."""
         call = self.call
         self._drop_partial_session()
         call.failure = error
@@ -256,43 +296,47 @@ class Instance:
         self._sent = None
 
     def _drop_partial_session(self) -> None:
-        """One in which not all was put back is not kept: the next call begins with a new one."""
+        """Forget a partial session: the next call opens a new one and puts back everything."""
         if self._restoring or self.call.leaving:
-            self._number = 0
+            self.session = 0
             self._restoring = []
 
     # --- Requests --------------------------------------------------------------------------------
 
-    def _next_request(self) -> Request:
-        call = self.call
-        if call.leaving:
-            return self._request(Purpose.LEAVE, call, f"-{self._number}", [], [])
-        if not self._number:
-            return self._request(Purpose.OPEN, call, 0, [], [self._last])
-        if self._restoring:
-            # A look is enough: what is remembered of a counter goes with every request on it.
-            chunk = Call([Step(key, GET) for key in self._restoring[:RESTORE_CHUNK]])
-            return self._ask(Purpose.RESTORE, chunk)
-        return self._ask(Purpose.CALL, call)
+    def _prepare(self) -> Request:
+        """What comes before the call's steps, or closes the session."""
+        if self.call.leaving:
+            return self._request(Purpose.LEAVE, f"-{self.session}", [])
+        if not self.session:
+            return self._request(Purpose.OPEN, 0, [self.last])
+        # Reads are enough: every request carries what is remembered of each of its counters.
+        chunk = Call([Step(key, GET) for key in self._restoring[:RESTORE_CHUNK]])
+        return self._ask(Purpose.RESTORE, chunk)
+
+    def _request(self, purpose: Purpose, session: int | str, parts: list[str | int]) -> Request:
+        """A request that carries no counters."""
+        return self._numbered(purpose, self.call, session, [*self.space.own], parts)
 
     def _ask(self, purpose: Purpose, call: Call) -> Request:
         """The request that carries the call's steps, with what is remembered of each counter."""
-        memory, fence = self.memory, self._fence
-        keys: list[bytes] = []
+        memory, fence, steps = self.memory, self.fence, call.steps
+        keys = [*self.space.own]
         parts: list[str | int] = []
-        steps = call.steps
         for key, places in call.by_key.items():
-            spelt = "".join([spell(steps[place]) for place in places])
+            if len(places) == 1:
+                spelt = spell(steps[places[0]])
+            else:
+                spelt = "".join([spell(steps[place]) for place in places])
             epoch, count, seq = memory.get(key) or (0, 0, fence)
             parts += (epoch, count, seq if seq > fence else fence, spelt)
-            keys.append(self.space.counter(key))
+            keys.append(self.space.counters + key.encode())
             if spelt and key not in memory:
-                # It may have a slice from now on, whether or not a reply says so: it belongs among
-                # those that are put back, as 0, when the session is lost.
+                # The slice may exist from now on, even if no reply says so. A new session must put
+                # it back, as 0.
                 memory[key] = Memory(0, 0, fence)
-        return self._request(purpose, call, self._number, keys, parts)
+        return self._numbered(purpose, call, self.session, keys, parts)
 
-    def _request(
+    def _numbered(
         self,
         purpose: Purpose,
         call: Call,
@@ -300,23 +344,22 @@ class Instance:
         keys: list[bytes],
         parts: list[str | int],
     ) -> Request:
-        self._seq = seq = self._seq + 1
-        head = (self._me, session, seq, self._acked, self.threshold_ms)
-        own = [self.space.instances, self.space.keys]
-        return Request(purpose, call, own + keys, head, parts, seq)
+        self.seq = seq = self.seq + 1
+        head = (self._me, session, seq, self.acked, self.threshold_ms)
+        return Request(purpose, call, keys, head, parts, seq)
 
     # --- Replies ---------------------------------------------------------------------------------
 
     def _open(self, request: Request, number: int) -> None:
-        self._acked = self._fence = request.seq
+        self.acked = self.fence = request.seq
         self._restoring = sorted(self.memory)
-        self._number = self._last = number
+        self.session = self.last = number
 
     def _leave(self, request: Request, reply: Reply) -> None:
         if reply[0] == OK:
-            self._acked = request.seq
+            self.acked = request.seq
         self._take_higher_numbers(reply)
-        self._number = 0
+        self.session = 0
         self.call.done = True
 
     def _lose_session(self, request: Request, reply: Reply) -> None:
@@ -324,7 +367,7 @@ class Instance:
         if request.purpose is Purpose.CALL and request.resent:
             call.mark_indeterminate()
         self._take_higher_numbers(reply)
-        self._number = 0
+        self.session = 0
         self._restoring = []
         call.losses += 1
         if call.losses > PATIENCE:
@@ -332,12 +375,12 @@ class Instance:
             call.end(f"the session was lost {again} (is the instance id shared?)", None)
 
     def _take_higher_numbers(self, reply: Reply) -> None:
-        """Late: an earlier life of this id has used higher numbers."""
+        """A late reply says that an earlier instance of this id used higher numbers."""
         if reply[0] == LATE:
-            self._seq = max(self._seq, _number(reply[1]))
+            self.seq = max(self.seq, _number(reply[1]))
 
     def _learn(self, request: Request, reply: Reply) -> None:
-        """Work out each step's result from the state before; remember the state after."""
+        """Compute each step's result from the state before, and remember the state after."""
         outcomes, memory, seq = request.call.outcomes, self.memory, request.seq
         steps, at = request.call.steps, 1
         for key, places in request.call.by_key.items():
@@ -369,10 +412,10 @@ class Instance:
 
 
 def _one_more(error: Exception) -> Exception:
-    """The same error again: a traceback belongs to whoever raises it."""
+    """A copy of the error: each raise adds to the traceback of its own."""
     try:
         made = copy.copy(error)
-    except Exception:  # an error of a class that cannot be made from its arguments
+    except Exception:  # its class cannot be rebuilt from its arguments
         return error
     made.__cause__ = error.__cause__
     return made.with_traceback(error.__traceback__)

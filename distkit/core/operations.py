@@ -1,11 +1,11 @@
-"""What a call does to one counter: the operations, and the one function that says what they mean.
+"""The operations on a counter: what they mean, and how a call's arguments become a step.
 
-The script runs the same transition on the same state (`run` in `distkit/redis/counter.lua`): so a reply can
-be the state before the steps, and many steps can share a request.
+`transition` is the meaning. The script runs the same function on the same state (`run` in
+`distkit/redis/counter.lua`). A reply therefore carries the state before the steps, not their
+results, and many steps can share a request.
 
-The functions at the end turn a call's arguments into a step. They are all of the validation there
-is, for the sync counter and the asyncio one alike: bad input is refused here, before anything is
-sent (R1, R2).
+The constructors at the end are the only validation there is, for both counters: they refuse bad
+input before anything is sent (R1, R2).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, Final, NamedTuple
 from distkit.keys import LIMIT, checked_count, checked_key
 
 SPAN: Final = LIMIT + 1
-"""A total travels as high * SPAN + low: deaths and returns may move it out of a double's range."""
+"""A total travels as high * SPAN + low: a death or a return can push it out of a double's range."""
 
 GET, INC, SET_ON_INSTANCE, SET, DELETE = "", "+", "=", "!", "~"
-"""The operations, as the script spells them. A read is not spelt at all: the reply is the state."""
+"""The operations, as the script spells them. A read has no spelling: the reply is the state."""
 
 
 class CounterState(NamedTuple):
@@ -36,20 +36,64 @@ class CounterState(NamedTuple):
     instance_count: int
 
 
-class Change(NamedTuple):
-    """What a call with a condition returns.
+class Change(tuple[CounterState, CounterState]):
+    """What a call with a condition returns: `new, old = change`, and `change.applied`.
+
+    A change equals another change with the same states and the same `applied`. It also equals the
+    plain tuple `(new, old)`, which says nothing about `applied`. It is immutable.
 
     Attributes:
-        new: the state after it; equal to `old` if the condition did not hold.
+        new: the state after the call; equal to `old` if the condition did not hold.
         old: the state before.
+        applied: whether the condition held and the operation ran. An operation that ran can leave
+            the state as it was: `inc` by 0, or `set` to the total that this instance owned already.
     """
 
-    new: CounterState
-    old: CounterState
+    _applied: bool
+    __match_args__ = ("new", "old", "applied")
+
+    def __new__(cls, new: CounterState, old: CounterState, applied: bool) -> Change:
+        change = super().__new__(cls, (new, old))
+        change.__dict__["_applied"] = applied
+        return change
+
+    @property
+    def new(self) -> CounterState:
+        return self[0]
+
+    @property
+    def old(self) -> CounterState:
+        return self[1]
+
+    @property
+    def applied(self) -> bool:
+        return self._applied
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, tuple):
+            return NotImplemented
+        # Any tuple with `applied` counts as a change: the oracle has a class of its own.
+        applied = getattr(other, "applied", self._applied)
+        return tuple.__eq__(self, other) and self._applied == applied
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return tuple.__hash__(self)  # the plain tuple's, which a change may be equal to
+
+    def __repr__(self) -> str:
+        return f"Change(new={self.new!r}, old={self.old!r}, applied={self._applied!r})"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Change is immutable: {name!r} cannot be set")
+
+    def __getnewargs__(self) -> tuple[CounterState, CounterState, bool]:
+        return self[0], self[1], self._applied
 
 
 class Comparator(NamedTuple):
-    """A condition (R15): made by `eq`, `ne`, `lt` or `gt`."""
+    """A condition (R15), made by `eq`, `ne`, `lt`, `gt` or `always`."""
 
     test: str
     operand: int
@@ -58,7 +102,7 @@ class Comparator(NamedTuple):
         return TESTS[self.test](subject, self.operand)
 
     def __repr__(self) -> str:
-        return f"{self.test}({self.operand})"
+        return "always()" if self.test == "always" else f"{self.test}({self.operand})"
 
 
 TESTS: Final[dict[str, Callable[[int, int], bool]]] = {
@@ -66,20 +110,32 @@ TESTS: Final[dict[str, Callable[[int, int], bool]]] = {
     "ne": operator.ne,
     "lt": operator.lt,
     "gt": operator.gt,
+    "always": lambda _subject, _operand: True,
 }
-"""The script's letter for each is its first."""
+"""The script's letter for each is its first; `always` has none."""
 
+ALWAYS: Final = Comparator("always", 0)
+UNFAILING: Final = f"g-{LIMIT + 1}"
+"""How `always` is spelled: every count is greater. Like any condition, it refuses a total that is
+out of range (R2, R15)."""
 
 NEW: Final = frozenset({INC, SET_ON_INSTANCE, SET})
-"""They return the state after them; the others, the one before."""
+"""These operations return the state after them; the others return the state before."""
 
 GLOBAL: Final = frozenset({SET, DELETE})
-"""They bump the epoch; the others change nothing but the caller's slice."""
+"""These operations start a new epoch; the others change only the caller's slice."""
 
 
 class Step(NamedTuple):
-    """One operation on one counter; `removed` asks for what was there instead of what is. With a
-    condition, `when`, the result is a `Change`."""
+    """One operation on one counter.
+
+    Attributes:
+        key: the counter.
+        op: the operation, as the script spells it.
+        n: its number, if it takes one.
+        removed: return the slice that was removed instead of the new one.
+        condition: run the operation only if this holds; the result is then a `Change`.
+    """
 
     key: str
     op: str
@@ -91,25 +147,28 @@ class Step(NamedTuple):
 def spell(step: Step) -> str:
     """The step as the script reads it; PROTOCOL.md, "Steps"."""
     _, op, n, _, condition = step
-    if condition is not None:
-        return f"{condition.test[0]}{condition.operand}{op}{n}"
-    return f"{op}{n}" if op else ""
+    if condition is None:
+        return f"{op}{n}" if op else ""
+    if condition.test == "always":
+        return f"{UNFAILING}{op}{n}"
+    return f"{condition.test[0]}{condition.operand}{op}{n}"
 
 
 View = tuple[int, int, int]
-"""One counter as its caller sees it: the total, the epoch, its own count."""
+"""What an instance sees of a counter: the total, the epoch, its own count."""
 
 
 def transition(before: View, step: Step) -> tuple[View, CounterState | Change] | None:
-    """R9, R15, and R2: the state after the step and its result; None if a number would be out of
-    range. The script runs the same function on the same state, so that a reply need not carry
-    results. (It is one function, and its states bare tuples, for it runs once for every call.)
+    """The state after the step, and its result (R9, R15); None if a number would leave the range
+    (R2).
+
+    It is one function on bare tuples because it runs once for every call.
     """
     total, epoch, own = before
     _, op, n, removed, condition = step
-    after = before
+    after, applied = before, True
     if condition is not None and not condition.holds(own if op == SET_ON_INSTANCE else total):
-        pass
+        applied = False
     elif op == INC:
         after = total + n, epoch, own + n
     elif op == SET_ON_INSTANCE:
@@ -126,7 +185,14 @@ def transition(before: View, step: Step) -> tuple[View, CounterState | Change] |
     if not -LIMIT <= total <= LIMIT:
         return None
     old = CounterState(total, own)
-    return after, old if condition is None else Change(CounterState(new_total, new_own), old)
+    if condition is None:
+        return after, old
+    return after, Change(CounterState(new_total, new_own), old, applied)
+
+
+def always() -> Comparator:
+    """Always holds: for a step without a condition, in a batch whose other steps have one."""
+    return ALWAYS
 
 
 def eq(operand: int) -> Comparator:
@@ -157,7 +223,8 @@ def inc(key: object, count: object = 1) -> Step:
 
 @lru_cache(maxsize=4096)
 def _inc(key: str, count: int) -> Step:
-    """Programs make few such steps, often. (The types are exact: 1 and True are one key.)"""
+    """Programs make the same few steps again and again. (`inc` has checked the types: to the cache,
+    1 and True are one key.)"""
     return Step(checked_key(key), INC, checked_count(count))
 
 
@@ -202,13 +269,17 @@ def set_on_instance_if(key: object, comparator: object, count: object) -> Step:
     return Step(checked_key(key), SET_ON_INSTANCE, checked_count(count), condition=condition)
 
 
+CONDITIONAL: Final = "(key, comparator, count)"
+"""The form of an update with a condition."""
+
+
 def each_of(updates: Iterable[Any], make: Callable[..., Step], shape: str) -> list[Step]:
     """The steps of a batch, all of them checked before any is sent.
 
     Args:
-        updates: the arguments of each step, as `shape` says.
+        updates: the arguments of each step.
         make: one of the constructors above.
-        shape: for the error: "(key, count)", say.
+        shape: the form of an update, for the error message: "(key, count)", for example.
     """
     size = shape.count(",") + 1
     made = []
@@ -219,8 +290,18 @@ def each_of(updates: Iterable[Any], make: Callable[..., Step], shape: str) -> li
     return made
 
 
+def get_each(keys: Iterable[object]) -> list[Step]:
+    """The steps of a batch of reads."""
+    if isinstance(keys, str | bytes):
+        raise TypeError(f"keys must be an iterable of str, not {type(keys).__name__}")
+    return [get(key) for key in keys]
+
+
 def _checked_comparator(comparator: object) -> Comparator:
-    if not isinstance(comparator, Comparator):
-        kind = type(comparator).__name__
-        raise TypeError(f"comparator must be made by eq, ne, lt or gt, not {kind}")
+    if not isinstance(comparator, Comparator) or comparator.test not in TESTS:
+        given = (
+            repr(comparator) if isinstance(comparator, Comparator) else type(comparator).__name__
+        )
+        raise TypeError(f"comparator must be made by eq, ne, lt, gt or always, not {given}")
+    checked_count(comparator.operand, "operand")
     return comparator

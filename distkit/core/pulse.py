@@ -1,8 +1,7 @@
-"""The life of an instance: when the background heartbeat of a `with` beats, and what it says.
+"""When an instance's background heartbeat is due, and what it writes to the log.
 
-What both shells share; the thread is in `counter.py`, the task in `asyncio.py`. While calls are
-made they are the heartbeats (R4), and it sends nothing. It holds the counter weakly: whoever
-forgets the counter ends it.
+Both counters share this file; the thread is in `threads.py`, the task in `tasks.py`. Calls are
+heartbeats too (R4): while a program makes calls, the background sends nothing.
 """
 
 from __future__ import annotations
@@ -10,29 +9,29 @@ from __future__ import annotations
 import logging
 import time
 
-logger = logging.getLogger("distkit")
+logger: logging.Logger = logging.getLogger("distkit")
 
 BEATS = 3
-"""In each threshold: one may fail before the instance is presumed dead."""
+"""How many heartbeats fit into a threshold: one may fail before the instance is presumed dead."""
 
 
 class Pulse:
-    """When an instance was last heard, and when it is to be heard again."""
+    """When the server last answered an instance, and when its next heartbeat is due."""
 
     def __init__(self, threshold_ms: int) -> None:
-        self.interval_s = threshold_ms / 1000 / BEATS
+        self.interval_s: float = threshold_ms / 1000 / BEATS
         self.heard()
 
     def heard(self) -> None:
-        """A request has been answered."""
+        """Note that a request was answered."""
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether it has been silent for so long that a heartbeat is to be sent."""
+        """Whether the instance has been silent long enough to need a heartbeat."""
         return self._left_s() <= 0
 
     def wait_s(self) -> float:
-        """How long to wait until the next look; after a heartbeat that failed, a whole interval."""
+        """How long to wait before looking again: a whole interval after a heartbeat that failed."""
         left_s = self._left_s()
         return left_s if left_s > 0 else self.interval_s
 
@@ -41,7 +40,7 @@ class Pulse:
 
 
 class Report:
-    """Says in the log that Redis cannot be reached, once, and that it can be again."""
+    """Logs once that Redis cannot be reached, and once that it can be reached again."""
 
     def __init__(self, instance_id: str) -> None:
         self._instance_id = instance_id

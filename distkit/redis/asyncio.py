@@ -1,7 +1,7 @@
-"""`transport.py` for `redis.asyncio`: the same, awaited.
+"""The transport for `redis.asyncio`.
 
-A cancelled `send` leaves no reply behind in a connection, and its request as it is: in flight, to
-be sent again (R11).
+A cancelled `send` leaves no reply behind in a connection. Its request stays in flight and is sent
+again (R11).
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
 from distkit.core.instance import Reply, Request
-from distkit.redis.sync import COUNTER, JUDGED, NOT_NOW, Clock, Script, Wall, judged
+from distkit.redis.shared import COUNTER, JUDGED, NOT_NOW, Clock, Script, Wall, judged
 
 
 class Transport(Protocol):
     """Sends one request until it is answered or the client's retry policy gives up."""
 
     async def send(self, request: Request) -> Reply:
-        """Raises Abandoned without a reply, InvalidKeyError if the prefix is in other use, and what
-        the server refuses with."""
+        """As the synchronous transport's `send`."""
         ...
 
 
@@ -46,7 +45,7 @@ class PoolTransport:
     def __init__(self, client: Any, wall: Wall, script: Script) -> None:
         self._client = client
         self._wall = wall
-        self._script = script
+        self.script = script
 
     async def send(self, request: Request) -> Reply:
         client = self._client
@@ -65,7 +64,7 @@ class PoolTransport:
             raise judged(error, request) from error
 
     async def _on(self, connection: Any, request: Request) -> Reply:
-        # A task is cancelled where it waits: in redis-py, which then closes the connection.
+        # A task is cancelled while it waits: inside redis-py, which then closes the connection.
         reply: Reply = await connection.retry.call_with_retry(
             lambda: self._once(connection, request),
             lambda _: connection.disconnect(),
@@ -75,24 +74,24 @@ class PoolTransport:
     async def _once(self, connection: Any, request: Request) -> Reply:
         request.resent = request.arrived
         await connection.connect()
-        command = self._script.by_hash(request, self._wall.read())
+        command = self.script.by_hash(request, self._wall.read())
         request.arrived = True
         try:
             await connection.send_command(*command)
             reply: Reply = await connection.read_response()
         except NoScriptError:
-            await connection.send_command(*self._script.whole(command))
+            await connection.send_command(*self.script.whole(command))
             reply = await connection.read_response()
         return reply
 
 
 class ClusterTransport:
-    """For `redis.asyncio.RedisCluster`; see the synchronous one."""
+    """For `redis.asyncio.RedisCluster`; see the synchronous class."""
 
     def __init__(self, client: Any, wall: Wall, script: Script) -> None:
         self._client = client
         self._wall = wall
-        self._script = script
+        self.script = script
 
     async def send(self, request: Request) -> Reply:
         try:
@@ -106,7 +105,7 @@ class ClusterTransport:
     async def _once(self, request: Request) -> Reply:
         client = self._client
         request.resent = request.arrived
-        command = self._script.by_hash(request, self._wall.read())
+        command = self.script.by_hash(request, self._wall.read())
         try:
             await client.initialize()
             node = client.get_node_from_key(request.keys[0])
@@ -116,12 +115,12 @@ class ClusterTransport:
             try:
                 reply: Reply = await client.execute_command(*command, target_nodes=node)
             except NoScriptError:
-                whole = self._script.whole(command)
+                whole = self.script.whole(command)
                 reply = await client.execute_command(*whole, target_nodes=node)
         except NOT_NOW as error:
             raise RedisConnectionError(str(error)) from error
         return reply
 
     async def _rediscover(self) -> None:
-        with contextlib.suppress(Exception):  # the next attempt says what is wrong
+        with contextlib.suppress(Exception):  # the next attempt reports what is wrong
             await self._client.nodes_manager.initialize()

@@ -77,9 +77,9 @@ if ARGV[6] ~= '0' and now + ARGV[6] > tonumber(due) then
   due_if_heard = format('%.0f', now + ARGV[6])
 end
 
-local my_session, my_seq, label
+local my_session, fresh, my_seq, label -- fresh: 1 if it has only been opened
 if instances[2] then
-  my_session, my_seq, label = match(instances[2], '^[^ ]+ [^ ]+ ([^ ]+) ([^ ]+)(.*)$')
+  my_session, fresh, my_seq, label = match(instances[2], '^[^ ]+ [^ ]+ ([^ ]+) ([^ ]+) ([^ ]+)(.*)$')
 end
 
 -- The usual request ---------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ if my_session == session and my_seq == ARGV[4] and #KEYS == OWN + 1 then
               .. ' 0 ' .. low .. ' ' .. epoch .. ' ' .. count)
           call('HSET', KEYS[1],
             HEAD, '1 ' .. now_text .. ' ' .. wall_text .. ' ' .. opened .. ' ' .. closed .. ' ' .. due_if_heard,
-            me, expires_text .. ' ' .. ARGV[5] .. ' ' .. session .. ' ' .. ARGV[3] .. label)
+            me, expires_text .. ' ' .. ARGV[5] .. ' ' .. session .. ' 0 ' .. ARGV[3] .. label)
           return { OK, 0, tonumber(low), tonumber(epoch), tonumber(count) }
         end
       end
@@ -149,16 +149,17 @@ local function rare()
     call('HSET', KEYS[1], HEAD, '1 ' .. now_text .. ' ' .. wall_text .. ' ' .. opened .. ' ' .. closed .. ' ' .. due)
   end
 
-  -- R4: the lease and the clock are written at once.
-  function tools.hear(number)
+  -- R4: the lease and the clock are written at once; here, those of an open.
+  function tools.open(number)
     call('HSET', KEYS[1],
       HEAD, '1 ' .. now_text .. ' ' .. wall_text .. ' ' .. opened .. ' ' .. closed .. ' ' .. due_if_heard,
-      me, expires_text .. ' ' .. ARGV[5] .. ' ' .. number .. ' ' .. ARGV[3] .. label)
+      me, expires_text .. ' ' .. ARGV[5] .. ' ' .. number .. ' 1 ' .. ARGV[3] .. label)
   end
 
   local dead, closing = {}, {} -- instances found dead: as a set, and in order
   local listed -- what `keys` says of each counter of this request
   local listings, unlisted = {}, {} -- what it is to say; whom it is to forget
+  local missing = {} -- those that it says are here, and are not
 
   -- A number that no earlier one reaches, whatever Redis has lost: the server's own time, in microseconds.
   function tools.stamp(last)
@@ -204,6 +205,15 @@ local function rare()
       end
     end
     return listed[key]
+  end
+
+  -- What is left of a counter that is not there: its epoch. Whether it is lost: then `keys` says it is here.
+  function tools.trace_of(key)
+    local epoch = tools.listed(key)
+    if epoch == HERE then
+      missing[#missing + 1] = match(key, '[^:]*$')
+    end
+    return epoch or '0', epoch == HERE
   end
 
   -- What `keys` is to say of a counter: HERE or an epoch; or nothing.
@@ -273,6 +283,7 @@ local function rare()
 
   -- R10: Redis has lost writes. Each instance is to find out, and to put its slices back.
   function tools.close_every_session()
+    in_chunks('HDEL', KEYS[2], missing) -- each is found lost once
     call('DEL', KEYS[1])
     closed = tools.stamp(closed)
     tools.write_clock()
@@ -344,12 +355,12 @@ if restoring or leaving then
 end
 if opening then
   tools = tools or rare()
-  if my_seq and my_seq > seq then
+  if my_seq and (my_seq > seq or my_seq == seq and fresh == '0') then -- R17: of an earlier life of its id
     tools.write_clock()
     return { LATE, my_seq }
   end
   if my_seq == seq then
-    tools.hear(my_session)
+    tools.open(my_session)
     return { OK, tonumber(my_session) }
   end
   if my_seq then
@@ -361,7 +372,7 @@ if opening then
   end
   tools.sweep()
   opened, label = tools.stamp(opened), ' ' .. ARGV[9]
-  tools.hear(opened)
+  tools.open(opened)
   return { OK, tonumber(opened) }
 end
 if my_session ~= session then
@@ -458,8 +469,11 @@ for i = 1, #KEYS - OWN do
   if not looked then
     tools = tools or rare()
     ours = tools.is_missing(key, texts)
-    epoch = ours and tools.listed(key) or '0'
-    lost = lost or ours and tools.listed(key) == HERE and not restoring
+    if ours then
+      local is_lost
+      epoch, is_lost = tools.trace_of(key)
+      lost = lost or is_lost and not restoring
+    end
   end
   local count, made_in, last, of
   if texts[2] then
@@ -545,11 +559,10 @@ for i = 1, #KEYS - OWN do
       if slice and (not expires or now + threshold < tonumber(expires)) then
         expires = expires_text
       end
-      there = '1 ' .. epoch .. ' ' .. high .. ' ' .. low .. ' ' .. expires .. ' '
-      writes[#writes + 1] = { key, there, looked or false, slice or false, gone }
+      local head = '1 ' .. epoch .. ' ' .. high .. ' ' .. low .. ' ' .. expires .. ' '
+      writes[#writes + 1] = { key, head, looked or false, slice or false, gone }
     end
-    if slice and others == 0 and not mine
-      or looking and there and not vanishes and tools.listed(key) ~= HERE then
+    if slice and not there or looking and there and not vanishes and tools.listed(key) ~= HERE then
       tools.list(key, HERE)
     end
   end
@@ -564,7 +577,8 @@ if tools and tools.refused then
   return { OTHER_LAYOUT, tools.refused }
 end
 if lost then
-  rare().close_every_session()
+  tools = tools or rare()
+  tools.close_every_session()
   return { NO_SESSION }
 end
 if tools then
@@ -590,5 +604,5 @@ for i = 1, #writes do
 end
 call('HSET', KEYS[1],
   HEAD, '1 ' .. now_text .. ' ' .. wall_text .. ' ' .. opened .. ' ' .. closed .. ' ' .. due_if_heard,
-  me, expires_text .. ' ' .. ARGV[5] .. ' ' .. session .. ' ' .. ARGV[3] .. label)
+  me, expires_text .. ' ' .. ARGV[5] .. ' ' .. session .. ' 0 ' .. ARGV[3] .. label)
 return reply

@@ -1,9 +1,8 @@
-"""`python -m oracle replay TRACE [-- CMD ...]`: play what was recorded, on a port or the oracle."""
+"""`python -m oracle replay TRACE [-- CMD ...]`: play recorded histories again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -14,6 +13,7 @@ from oracle.conform.judge import judge
 from oracle.conform.lines import History, Malformed, checked_answer, read_trace, same
 from oracle.conform.play import Differs, Exchange, TooNear, cannot_play, play, scaled
 from oracle.conform.process import Broke, Port
+from oracle.conform.shipped import find_trace, vector_names
 
 
 @click.command(cls=report.Checking, epilog=report.STATUSES)
@@ -22,17 +22,24 @@ from oracle.conform.process import Broke, Port
               )  # fmt: skip
 @click.option("--timeout", default=10.0, show_default=True, type=click.FloatRange(0.01),
               metavar="S", help="How long the port may take for an answer.")  # fmt: skip
-@click.argument("trace", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("trace")
 @click.argument("command", nargs=-1, metavar="[-- CMD...]")
-def replay(trace: Path, command: tuple[str, ...], threshold_ms: int | None, timeout: float) -> None:
-    """Play the histories of TRACE, a file in the format of spec/PORTS.md.
+def replay(trace: str, command: tuple[str, ...], threshold_ms: int | None, timeout: float) -> None:
+    """Play the histories of TRACE: a file in the format of spec/PORTS.md, or the name of a golden
+    trace, such as R05-death.
 
-    With CMD, on that port, whose answers are compared with the oracle's. Without, the answers that
-    stand in the trace are.
+    With CMD, that port plays them, and its answers are compared with the oracle's. Without CMD, the
+    answers in the trace are compared with the oracle's.
     """
     out, _ = report.consoles()
+    path = find_trace(trace)
+    if path is None:
+        known = ", ".join(vector_names())
+        raise report.Misused(
+            f"there is no file {trace!r}, and no golden trace of this name: {known}"
+        )
     try:
-        histories = read_trace(trace)
+        histories = read_trace(path)
     except (Malformed, UnicodeDecodeError) as error:
         raise report.Misused(str(error)) from None
     if not command:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oracle.conform.lines import EMPTY, GIVE_UP, LOSE_REPLY, Capabilities, Line, same
+from oracle.conform.lines import APPLIED, EMPTY, GIVE_UP, LOSE_REPLY, Capabilities, Line, same
 from oracle.conform.play import Differs, Exchange
 from oracle.conform.process import Broke, Port
 
@@ -132,8 +132,15 @@ def _word(value: Any) -> str:
 def answer_text(answer: Line) -> str:
     if "error" in answer:
         return str(answer["error"])
-    parts = [answer_text(n) if isinstance(n, dict) else str(n) for n in answer.values()]
-    return f"({', '.join(parts)})" if parts else ""
+    parts = [
+        answer_text(n) if isinstance(n, dict) else str(n)
+        for name, n in answer.items()
+        if name != APPLIED
+    ]
+    text = f"({', '.join(parts)})" if parts else ""
+    if APPLIED in answer:
+        text += " applied" if answer[APPLIED] else " not applied"
+    return text
 
 
 def say_broken(console: Console, error: Broke) -> None:

@@ -1,8 +1,8 @@
 """Look for a history that a port answers wrongly, and shrink it: Hypothesis against a port.
 
-Histories are drawn from the strategies of our own suite (oracle/conform/strategies.py), as far as the port
-can do what is in them. A history is drawn whole and played then, so that one which came too near
-the threshold in real time can be played again.
+Histories are drawn from the strategies of our own suite (oracle/conform/strategies.py), as far as
+the port can do what is in them. A history is drawn whole and then played, so that one that came too
+near the threshold in real time can be played again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, setti
 from hypothesis.errors import Unsatisfiable
 
 from oracle.conform import strategies
-from oracle.conform.lines import CALL_FAULTS, EMPTY, OPERATIONS, Capabilities, History, Line
+from oracle.conform.lines import (
+    ALWAYS,
+    CALL_FAULTS,
+    EMPTY,
+    OPERATIONS,
+    Capabilities,
+    History,
+    Line,
+)
 from oracle.conform.play import Differs, TooNear, cannot_play, play
 from oracle.conform.process import Broke, Port
 from oracle.conform.shrink import shrink
@@ -164,6 +172,7 @@ class _Writer:
         self._wall_ms = START_MS
         self._names: list[str] = []
         self._born = 0
+        self._comparators = RELATIONS + ((ALWAYS,) if ALWAYS in capabilities.features else ())
         self._lines: list[Line] = []
 
     def history(self, events: list[str], instances: int, length: int) -> History:
@@ -227,10 +236,12 @@ class _Writer:
         drawn_from: dict[str, st.SearchStrategy[Any]] = {
             "key": keys,
             "count": counts,
-            "comparator": st.sampled_from(RELATIONS),
+            "comparator": st.sampled_from(self._comparators),
             "value": st.one_of(st.integers(-3, 3), counts),
         }
         fields = {name: self._draw(drawn_from[name]) for name in OPERATIONS[op].fields}
+        if fields.get("comparator") == ALWAYS:
+            del fields["value"]
         self._write(op, fields, may_fail=may_fail)
 
     def _write(self, op: str, fields: Line, *, may_fail: bool) -> None:

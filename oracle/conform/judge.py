@@ -1,18 +1,17 @@
 """What is right: the oracle's answer to each line of a history, and the rule that says so.
 
-The answers are those of `InMemoryCounter`, with one thing added: a reply can be lost, after which
-the same request is sent again (R11, R12). A rule is a hint, worked out from what happened in the
-history: on a shrunk one, which holds nothing that it does not need, it is nearly always the one.
+The answers are the model's, over a network that loses replies when a line says so (R11, R12). A
+rule is a hint, worked out from what happened in the history: in a shrunk one, which holds nothing
+that it does not need, it is nearly always the right one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from oracle import model
 from oracle.conform.lines import (
-    CONDITION,
     EMPTY,
     ERRORS,
     GIVE_UP,
@@ -20,114 +19,119 @@ from oracle.conform.lines import (
     OPERATIONS,
     History,
     Line,
-    Operation,
     result_line,
-)
-from oracle.in_memory.counter import (
-    CounterOverflowError,
-    InMemoryCounter,
-    InMemoryServer,
-    InvalidKeyError,
 )
 from oracle.model import LIMIT
 
-PREFIX = "judged"
-
-
-class _NoReply(Exception):
-    """R12: the call ended without a reply. Named by the protocol's error."""
-
-
-_NAMES = {model.UNKNOWN: "unknown", model.NOT_EXECUTED: "not_executed"}
-
-
-class _Instance(InMemoryCounter):
-    """A counter whose client loses a reply when told to, and sends the request again; or it loses
-    every reply, and gives up."""
-
-    lose_reply = False
-    give_up = False
-    _failure = ""
-
-    def leave(self) -> None:
-        """R16: the end of its `with`."""
-        self.__exit__(None, None, None)
-
-    def _converse(
-        self, state: model.Server, instance: model.Instance
-    ) -> tuple[model.Server, model.Instance, tuple[model.Outcome, ...]]:
-        while instance.call is not None and not instance.call.done:
-            instance = model.speak(instance)
-            assert instance.sent is not None
-            resent, self.lose_reply = self.lose_reply, False
-            if resent:
-                state, _ = model.serve(state, instance.sent, self._server.wall_ms)
-            state, reply = model.serve(state, instance.sent, self._server.wall_ms)
-            if self.give_up:
-                instance = model.give_up(instance, arrived=True)
-            else:
-                instance = model.hear(instance, reply, resent)
-        assert instance.call is not None
-        self._failure = instance.call.failure
-        instance, outcomes = model.finish(instance)
-        return state, instance, outcomes
-
-    def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
-        outcomes = super()._run(steps)
-        if self._failure or model.UNKNOWN in outcomes:
-            raise _NoReply(_NAMES[self._failure or model.UNKNOWN])
-        return outcomes
+_ERRORS = {
+    model.REFUSED: "overflow",
+    model.UNKNOWN: "unknown",
+    model.NOT_EXECUTED: "not_executed",
+}
+"""The model's failures by their names in the line protocol."""
 
 
 class Judge:
     """The oracle in the place of a port: `answer` takes the lines of one history, in order."""
 
     def __init__(self, threshold_ms: int) -> None:
-        self._server = InMemoryServer()
         self._threshold_ms = threshold_ms
-        self._instances: dict[str, _Instance] = {}
+        self._instances: dict[str, model.Instance] = {}
+        self._lose_everything()
+
+    def _lose_everything(self) -> None:
+        self._server = model.Server()
 
     def answer(self, line: Line) -> Line:
+        """The right answer to this line."""
         if line["op"] == "die":
             self._instances.pop(line["instance"], None)
             return {}
         if line["op"] == EMPTY:
-            self._server.flush()
+            self._lose_everything()
             return {}
         return self._call(line)
 
     def _call(self, line: Line) -> Line:
-        operation = OPERATIONS[line["op"]]
-        instance = self._instance(line["instance"])
-        self._server.wall_ms = line["wall_ms"]
-        instance.lose_reply, instance.give_up = bool(line.get(LOSE_REPLY)), bool(line.get(GIVE_UP))
-        try:
-            result = getattr(instance, line["op"])(*_arguments(line, operation))
-        except InvalidKeyError:
+        name = line["instance"]
+        instance = self._instances.setdefault(name, model.Instance(name, self._threshold_ms))
+        if model.name_error(line.get("key", "k")):
             return {"error": "invalid_key"}
-        except CounterOverflowError:
+        if any(abs(line.get(field, 0)) > LIMIT for field in ("count", "value")):
             return {"error": "overflow"}
-        except _NoReply as error:
-            return {"error": str(error)}
-        return result_line(result, operation.answer)
+        made = self._make(instance, line, _Network(line))
+        self._instances[name] = made.instance
+        if made.error:
+            return {"error": _ERRORS[made.error]}
+        return result_line(made.outcomes[0]) if OPERATIONS[line["op"]].answer else {}
 
-    def _instance(self, name: str) -> _Instance:
-        if name not in self._instances:
-            self._instances[name] = _Instance(
-                self._server,
-                PREFIX,
-                dead_instance_threshold_ms=self._threshold_ms,
-                instance_id=name,
-            )
-        return self._instances[name]
+    def _make(self, instance: model.Instance, line: Line, network: _Network) -> model.Made:
+        """The whole call of this line."""
+
+        def make(begun: model.Instance) -> model.Made:
+            return self._converse(begun, network)
+
+        if line["op"] == "leave":
+            return model.make_leave(instance, make)
+        return model.make_steps(instance, self._steps(instance, line), make)
+
+    def _steps(self, instance: model.Instance, line: Line) -> model.Steps:
+        op = line["op"]
+        if op == "heartbeat":
+            return ()
+        if op == "clear_on_instance":
+            return model.clear_on_instance_steps(instance)
+        if op == "clear":
+            return model.clear_steps(instance, model.existing_counters(self._server))
+        return ((line["key"], _step(line)),)
+
+    def _converse(self, begun: model.Instance, network: _Network) -> model.Made:
+        """One call of the instance, request by request, until it is done."""
+        instance = begun
+        assert begun.call is not None
+        while instance.call is not None and not instance.call.done:
+            instance = model.speak(instance)
+            assert instance.sent is not None
+            for _ in range(network.copies()):
+                self._server, reply = model.serve(self._server, instance.sent, network.wall_ms)
+            if network.gives_up:
+                instance = model.give_up(instance, arrived=True)
+            else:
+                instance = model.hear(instance, reply, network.resent)
+        assert instance.call is not None
+        failure = instance.call.failure
+        instance, outcomes = model.finish(instance)
+        return model.Made(instance, outcomes, failure)
 
 
-def _arguments(line: Line, operation: Operation) -> list[Any]:
-    given = {field: line[field] for field in operation.fields if field in line}
-    comparator, value = CONDITION
-    if comparator in given:
-        given[comparator] = model.Condition(given[comparator], given.pop(value))
-    return list(given.values())
+class _Network:
+    """What becomes of the requests of one call."""
+
+    def __init__(self, line: Line) -> None:
+        self.wall_ms: int = line["wall_ms"]
+        self.gives_up = bool(line.get(GIVE_UP))
+        self.resent = False
+        self._lose_reply = bool(line.get(LOSE_REPLY))
+
+    def copies(self) -> int:
+        """How often the next request is sent."""
+        self.resent, self._lose_reply = self._lose_reply, False
+        return 2 if self.resent else 1
+
+
+def _step(line: Line) -> model.Step:
+    op = line["op"]
+    count = line.get("count", 1 if "count" in OPERATIONS[op].fields else 0)
+    if op == "dec":
+        return model.Step("inc", -count)
+    condition = _condition(line) if "comparator" in line else None
+    return model.Step(op.removesuffix("_if"), count, condition)
+
+
+def _condition(line: Line) -> model.Condition:
+    if line["comparator"] == model.ALWAYS.relation:
+        return model.ALWAYS
+    return model.Condition(line["comparator"], line["value"])
 
 
 def judge(history: History) -> list[Line]:

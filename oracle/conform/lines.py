@@ -1,8 +1,8 @@
 """The line protocol of spec/PORTS.md: its messages, what may be in them, and its operations.
 
-A message and its answer are one JSON object each, on one line. Fields that are not known are
-ignored, so that a later runner can say more to an older port, and the other way round. A history is
-a `reset` and what follows it; a trace is a file of histories, with the answers in.
+A message and its answer are one JSON object each, on one line. Unknown fields are ignored, so that
+a later runner can say more to an older port, and the other way round. A history is a `reset` and
+what follows it; a trace is a file of histories, with the answers in it.
 
 `OPERATIONS` is the one place that lists what an instance can be asked to do.
 """
@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from oracle.model import Change, CounterState
+
 PROTOCOL = 1
 
 Line = dict[str, Any]
@@ -21,23 +23,19 @@ Line = dict[str, Any]
 
 
 Shape = dict[str, Any]
-"""What an answer looks like: its fields, each of them `int` or a shape of its own."""
+"""What an answer looks like: its fields, each of them `int`, `bool` or a shape of its own."""
 
 PAIR: Shape = {"cumulative": int, "instance_count": int}
-CHANGE: Shape = {"new": PAIR, "old": PAIR}
+CHANGE: Shape = {"new": PAIR, "old": PAIR, "applied": bool}
 NOTHING: Shape = {}
 
 CONDITION = ("comparator", "value")
-"""R15: these two fields are one argument, the condition."""
+"""R15: these two fields are one argument, the condition. The comparator `always` has no value."""
 
 
 class Operation(NamedTuple):
-    """What a message about one instance carries besides it, what it may leave out of that, and what
-    answers it.
-
-    The oracle's answer is that of the method of `InMemoryCounter` with the operation's name, given
-    these fields in this order.
-    """
+    """What a message about one instance carries besides the instance, which of these fields it may
+    leave out, and the shape of its answer."""
 
     fields: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
@@ -61,13 +59,18 @@ OPERATIONS = {
     "leave": Operation(answer=NOTHING),
 }
 
-EVENTS = {"die": ("instance",), "empty": ()}
+EVENTS: dict[str, tuple[str, ...]] = {"die": ("instance",), "empty": ()}
 """What else happens in a history, and the fields that say to whom."""
 
 LOSE_REPLY, GIVE_UP, EMPTY = "lose_reply", "give_up", "empty"
 CALL_FAULTS = (LOSE_REPLY, GIVE_UP)
 """What can befall one call: fields of its message."""
 FAULTS = (*CALL_FAULTS, EMPTY)
+
+APPLIED, ALWAYS = "applied", "always"
+FEATURES = (APPLIED, ALWAYS)
+"""What a port may do besides its operations and faults: say whether a condition held, and take the
+comparator that always holds. Ports that are older than these do not have them."""
 
 ERRORS = {"invalid_key": "R1", "overflow": "R2", "unknown": "R12", "not_executed": "R12"}
 """The errors that have a name, and the rule behind each. A port may name others: they differ."""
@@ -85,6 +88,7 @@ class Capabilities(NamedTuple):
     many_instances: bool
     operations: frozenset[str]
     faults: frozenset[str]
+    features: frozenset[str] = frozenset()
 
     def except_for(self, operations: Iterable[str]) -> Capabilities:
         """The same port, as if it had not these operations."""
@@ -97,6 +101,8 @@ class Capabilities(NamedTuple):
             return f"the operation {op}"
         if op == EMPTY and EMPTY not in self.faults:
             return f"the fault {EMPTY}"
+        if line.get("comparator") == ALWAYS and ALWAYS not in self.features:
+            return f"the comparator {ALWAYS}"
         for fault in CALL_FAULTS:
             if line.get(fault) and fault not in self.faults:
                 return f"the fault {fault}"
@@ -162,6 +168,7 @@ def capabilities(answer: Line) -> Capabilities:
         answer["instances"] == "many",
         operations,
         frozenset(_strings(answer, "faults")) & frozenset(FAULTS),
+        frozenset(_strings(answer, "features")) & frozenset(FEATURES),
     )
 
 
@@ -177,8 +184,13 @@ def _strings(answer: Line, field: str) -> list[str]:
     return found
 
 
-def checked_answer(line: Line, answer: Line) -> Line:
-    """An answer without what is not known: a pair; a named error, perhaps with a message; nothing.
+def checked_answer(line: Line, answer: Line, features: Iterable[str] = ()) -> Line:
+    """An answer without its unknown fields: a pair, a change, a named error, or nothing.
+
+    Args:
+        line: the message that it answers.
+        answer: what was said.
+        features: those that the port has named: with `applied`, a change must have this field.
 
     Raises:
         Malformed: it is none of these.
@@ -188,27 +200,39 @@ def checked_answer(line: Line, answer: Line) -> Line:
             raise Malformed(f'"error" must be a name, not {answer["error"]!r}')
         return {name: answer[name] for name in ("error", "message") if name in answer}
     operation = OPERATIONS.get(line["op"])
-    return _shaped(answer, operation.answer if operation else NOTHING)
+    shape = operation.answer if operation else NOTHING
+    if APPLIED in shape and APPLIED not in answer and APPLIED not in features:
+        shape = {name: inner for name, inner in shape.items() if name != APPLIED}
+    return _shaped(answer, shape)
 
 
 def _shaped(answer: Line, shape: Shape) -> Line:
-    return {
-        name: _integer(answer, name) if inner is int else _shaped(_object(answer, name), inner)
-        for name, inner in shape.items()
-    }
+    return {name: _field(answer, name, inner) for name, inner in shape.items()}
 
 
-def result_line(result: Any, shape: Shape) -> Line:
-    """What a method of the counter returned, a tuple (of tuples), as an answer of this shape."""
-    return {
-        name: part if inner is int else result_line(part, inner)
-        for (name, inner), part in zip(shape.items(), result or (), strict=True)
-    }
+def _field(answer: Line, name: str, inner: Any) -> Any:
+    if inner is int:
+        return _integer(answer, name)
+    if inner is bool:
+        return _boolean(answer, name)
+    return _shaped(_object(answer, name), inner)
+
+
+def result_line(result: object) -> Line:
+    """What an operation on a key returned, as an answer."""
+    if isinstance(result, Change):
+        new, old = map(result_line, result)
+        return {"new": new, "old": old, APPLIED: result.applied}
+    assert isinstance(result, CounterState)
+    return result._asdict()
 
 
 def same(said: Line, right: Line) -> bool:
-    """Whether two answers are the same: a message is for people."""
-    return {k: v for k, v in said.items() if k != "message"} == right
+    """Whether two answers are the same. A message is for people; and where nothing is said about
+    whether a condition held, nothing is compared."""
+    if APPLIED not in said:
+        right = {name: value for name, value in right.items() if name != APPLIED}
+    return {name: value for name, value in said.items() if name != "message"} == right
 
 
 def _object(line: Line, field: str) -> Line:
@@ -223,6 +247,13 @@ def _integer(line: Line, field: str) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
         raise Malformed(f'"{field}" must be an integer, not {number!r}')
     return number
+
+
+def _boolean(line: Line, field: str) -> bool:
+    value = line.get(field)
+    if not isinstance(value, bool):
+        raise Malformed(f'"{field}" must be true or false, not {value!r}')
+    return value
 
 
 # --- Traces --------------------------------------------------------------------------------------
@@ -281,7 +312,8 @@ def _check_message(line: Line) -> None:
     elif op in OPERATIONS:
         operation = OPERATIONS[op]
         needed = ("instance", "wall_ms", *operation.fields)
-        needed = tuple(field for field in needed if field not in operation.optional)
+        optional = (*operation.optional, *(["value"] if line.get("comparator") == ALWAYS else []))
+        needed = tuple(field for field in needed if field not in optional)
     else:
         known = ", ".join(["reset", *OPERATIONS, *EVENTS])
         raise Malformed(f'"op" must be one of {known}, not {op!r}')

@@ -40,8 +40,8 @@ class Differs(AssertionError):
 
     def __init__(self, history: History, steps: Sequence[Exchange]) -> None:
         super().__init__(f"step {len(steps)}: {steps[-1].said}, not {steps[-1].right}")
-        self.history = history
-        self.steps = tuple(steps)
+        self.history: History = history
+        self.steps: tuple[Exchange, ...] = tuple(steps)
 
     @property
     def rule(self) -> str:

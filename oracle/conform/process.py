@@ -65,7 +65,7 @@ class Process:
         assert self._child.stdout is not None
         threading.Thread(target=self._listen, args=(self._child.stdout,), daemon=True).start()
         try:
-            self.capabilities = self._introduce()
+            self.capabilities: Capabilities = self._introduce()
         except Broke:
             self.end()
             raise
@@ -166,7 +166,7 @@ class Port:
         self._idle = [Process(self._command, timeout_s)]
         self._busy: dict[str, Process] = {}
         self._reset: Line = {}
-        self.capabilities = self._idle[0].capabilities
+        self.capabilities: Capabilities = self._idle[0].capabilities
 
     def reset(self, threshold_ms: int, instances: Iterable[str]) -> None:
         """A new history, under a prefix that was never used: nothing of the old one matters.
@@ -203,7 +203,7 @@ class Port:
                 return {}
             said = process.ask(sent)
             try:
-                return lines.checked_answer(line, said)
+                return lines.checked_answer(line, said, self.capabilities.features)
             except Malformed as error:
                 raise process.malformed(error) from None
         except Broke:

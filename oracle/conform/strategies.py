@@ -15,24 +15,26 @@ KEYS = ("k", "другой", "a b")
 MOST_INSTANCES = 5
 HOUR = 3_600_000
 
-small_counts = st.integers(-20, 20)
+small_counts: st.SearchStrategy[int] = st.integers(-20, 20)
 _edges = st.sampled_from([model.LIMIT, model.LIMIT - 1, model.LIMIT // 2 + 1])
-counts = st.one_of(small_counts, small_counts, small_counts, _edges, _edges.map(lambda n: -n))
+counts: st.SearchStrategy[int] = st.one_of(
+    small_counts, small_counts, small_counts, _edges, _edges.map(lambda n: -n)
+)
 
-keys = st.sampled_from([KEYS[0], *KEYS])
+keys: st.SearchStrategy[str] = st.sampled_from([KEYS[0], *KEYS])
 """The first one twice: things happen where others were."""
 
-bad_keys = st.sampled_from(["a:b", "", "x" * 256])
+bad_keys: st.SearchStrategy[str] = st.sampled_from(["a:b", "", "x" * 256])
 """R1 refuses them."""
 
-any_keys = st.one_of(*[keys] * 6, bad_keys)
+any_keys: st.SearchStrategy[str] = st.one_of(*[keys] * 6, bad_keys)
 
-conditions = st.builds(
+conditions: st.SearchStrategy[model.Condition] = st.builds(
     model.Condition, st.sampled_from(model.RELATIONS), st.one_of(st.integers(-3, 3), counts)
 )
 """R15: now and then with an operand that is likely to be met exactly."""
 
-steps = st.one_of(
+steps: st.SearchStrategy[model.Step] = st.one_of(
     st.just(model.Step("get")),
     st.builds(model.Step, st.sampled_from(["inc", "set_on_instance", "set"]), counts, st.none()),
     st.builds(model.Step, st.sampled_from(model.CONDITIONAL), counts, conditions),
@@ -53,22 +55,24 @@ KINDS = (
 )
 CONDITIONAL_KINDS = ("inc_if", "set_if", "set_on_instance_if")
 """R15."""
-kinds = st.sampled_from(KINDS)
+kinds: st.SearchStrategy[str] = st.sampled_from(KINDS)
 """The operations on one key, by name."""
 
 PLAIN_KINDS = ("inc", "get")
-plain_kinds = st.sampled_from(PLAIN_KINDS)
+plain_kinds: st.SearchStrategy[str] = st.sampled_from(PLAIN_KINDS)
 """The ordinary, to be drawn more often, so that what went wrong has somebody to see it."""
 
-thresholds = st.sampled_from([30_000, 30_000, 1_000, 3, 1])
+thresholds: st.SearchStrategy[int] = st.sampled_from([30_000, 30_000, 1_000, 3, 1])
 
-jumps = st.sampled_from(["threshold", "half", "half", "ms", "hours", "back"])
+jumps: st.SearchStrategy[str] = st.sampled_from(
+    ["threshold", "half", "half", "ms", "hours", "back"]
+)
 """How far the wall clock goes; `jump` says it in ms."""
 
-offsets = st.sampled_from([0, 0, 0, -1, 1])
+offsets: st.SearchStrategy[int] = st.sampled_from([0, 0, 0, -1, 1])
 """Ms more or less than a jump."""
 
-touches = st.sampled_from([0, 0, -1, 1])
+touches: st.SearchStrategy[int] = st.sampled_from([0, 0, -1, 1])
 """Ms more or less than the threshold, when one falls silent for about that long."""
 
 

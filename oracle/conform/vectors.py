@@ -18,6 +18,7 @@ from typing import NamedTuple
 from oracle.conform import strategies
 from oracle.conform.judge import judge
 from oracle.conform.lines import (
+    ALWAYS,
     CALL_FAULTS,
     EMPTY,
     GIVE_UP,
@@ -238,6 +239,17 @@ RULES = (
             A set_if k lt max max; A inc_if k eq max 1; A inc_if k lt max 1
             B inc_if k gt 9007199254740990 -max; B inc_if k gt -max -1; A get k
         """),
+        ("applied says whether the condition held, also where nothing changed", """
+            A set k 5; A set_if k eq 5 5; A set_if k eq 6 5; A inc_if k gt 0 0; B inc_if k gt 5 0
+            A set_on_instance_if k eq 5 5; A set_on_instance_if k ne 5 5
+        """),
+        ("always: no condition, and the answer of one", """
+            A inc_if k always 5; B set_on_instance_if k always -2; B set_if k always 7; A get k
+        """),
+        ("always is refused as any condition is where the total before is out of range", """
+            A set_on_instance k max; wait 60000; B set_on_instance k max; A get other
+            B inc_if k always -5; B set_if k always 1; B set k 1; A inc_if k always 1
+        """),
         ("a retry gets the first answer", """
             A heartbeat; A inc_if k eq 0 1 [reply lost]; A inc_if k eq 0 1 [reply lost]; A get k
         """),
@@ -336,7 +348,8 @@ def _line(words: list[str], wall_ms: int) -> Line:
     if op == "dies":
         return {"op": "die", "instance": instance}
     fault = _FATES.get(" ".join(rest[-2:]), "")
-    given = dict(zip(OPERATIONS[op].fields, rest[:-2] if fault else rest, strict=True))
+    fields = [name for name in OPERATIONS[op].fields if name != "value" or ALWAYS not in rest]
+    given = dict(zip(fields, rest[:-2] if fault else rest, strict=True))
     line: Line = {"op": op, "instance": instance}
     if "key" in given:
         line["key"] = NAMES.get(given["key"], given["key"])

@@ -1,115 +1,118 @@
 """The public counter API on the model: an application's unit tests need no Redis.
 
-`InMemoryServer` stands where the Redis client would stand. Counters that share one see each other;
-its clock stands still until a test moves it.
+`InMemoryServer` stands in for the Redis client. Counters that share one see each other; its clock
+stands still until a test moves it.
 
     server = InMemoryServer()
     counter = InMemoryCounter(server, "my_app")
-    server.advance(30_000)  # everybody else is now presumed dead
+    server.advance(30_000)  # every other instance is now presumed dead
 
-The semantics are the model's, to the letter; threads may share a counter. The errors have the names
-of `distkit`'s and the same built-in bases (`ValueError`, `OverflowError`), but are classes of their
-own, for `oracle` never imports `distkit`: catch the built-in ones, and one handler serves both.
+The semantics are exactly the model's, and threads may share a counter. The errors are named like
+`distkit`'s and have the same built-in bases (`ValueError`, `OverflowError`), but are classes of
+their own, because `oracle` never imports `distkit`. Code that catches the built-in classes works
+with both.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Protocol, TypeVar
 
 from oracle import model
+from oracle.model import Change, CounterState
 
-_NOTHING = model.Counter()
+Result = TypeVar("Result", CounterState, Change)
+Self = TypeVar("Self", bound="InMemoryCounter")
 
 
 class InvalidKeyError(ValueError):
-    """R1: a prefix, key or instance id that is not allowed."""
+    """R1: a prefix, key or instance id is not allowed. Nothing changed."""
 
-    outcomes: tuple[object, ...] = ()
+    outcomes: tuple[CounterState | Change | Exception, ...] = ()
 
 
 class CounterOverflowError(OverflowError):
-    """R2: a count or a total would leave -(2^53 - 1)..2^53 - 1. Nothing changed. After a batch,
-    `outcomes` holds what became of each step, in order: its result or its error."""
+    """R2: a count or a total would be outside -(2^53 - 1)..2^53 - 1. Nothing changed.
 
-    outcomes: tuple[object, ...] = ()
+    Attributes:
+        outcomes: after a batch, what became of each step, in order: its result or its error.
+    """
 
-
-class CounterState(NamedTuple):
-    """`(cumulative, instance_count)`, as every call returns it."""
-
-    cumulative: int
-    instance_count: int
+    outcomes: tuple[CounterState | Change | Exception, ...] = ()
 
 
-class Change(NamedTuple):
-    """`(new, old)`, as a call with a condition returns it (R15)."""
+class Comparator(Protocol):
+    """What `eq`, `ne`, `lt`, `gt` and `always` make: a pair, the relation and the operand. Those of
+    `distkit` are accepted too."""
 
-    new: CounterState
-    old: CounterState
+    @property
+    def operand(self) -> int: ...
+
+    def __iter__(self) -> Iterator[str | int]: ...
 
 
 def eq(operand: int) -> model.Condition:
-    """The condition "equal to `operand`" (R15). `distkit`'s own will do as well."""
-    return model.Condition("eq", operand)
+    """Holds for counts equal to `operand` (R15)."""
+    return model.Condition("eq", _checked_count(operand, "operand"))
 
 
 def ne(operand: int) -> model.Condition:
-    """The condition "not equal to `operand`" (R15)."""
-    return model.Condition("ne", operand)
+    """Holds for counts other than `operand` (R15)."""
+    return model.Condition("ne", _checked_count(operand, "operand"))
 
 
 def lt(operand: int) -> model.Condition:
-    """The condition "less than `operand`" (R15)."""
-    return model.Condition("lt", operand)
+    """Holds for counts less than `operand` (R15)."""
+    return model.Condition("lt", _checked_count(operand, "operand"))
 
 
 def gt(operand: int) -> model.Condition:
-    """The condition "greater than `operand`" (R15)."""
-    return model.Condition("gt", operand)
+    """Holds for counts greater than `operand` (R15)."""
+    return model.Condition("gt", _checked_count(operand, "operand"))
+
+
+def always() -> model.Condition:
+    """Holds for every count (R15): for batches in which only some steps depend on a condition."""
+    return model.ALWAYS
 
 
 class InMemoryServer:
-    """What stands in for Redis: the state of every prefix, and a wall clock in ms."""
+    """Stands in for Redis: the state of every prefix, and a wall clock in ms.
+
+    Args:
+        wall_ms: what the wall clock shows at first.
+    """
+
+    wall_ms: int
+    lock: threading.Lock
 
     def __init__(self, wall_ms: int = 0) -> None:
         self.wall_ms = wall_ms
         self.lock = threading.Lock()
         self._prefixes: dict[str, model.Server] = {}
-        self._made: dict[str, set[str]] = {}
 
     def advance(self, ms: int) -> None:
-        """Move the wall clock by `ms`; back when negative, which costs nobody anything (R3)."""
+        """Move the wall clock by `ms`. A negative `ms` moves it back, which ages nobody (R3)."""
         self.wall_ms += ms
 
     def state(self, prefix: str) -> model.Server:
-        """The model's state of one prefix, to be read."""
+        """The model's state of one prefix, for reading."""
         return self._prefixes.get(prefix, model.Server())
 
     def flush(self) -> None:
         """Lose everything, as `FLUSHALL` does."""
         self._prefixes.clear()
-        self._made.clear()
 
-    def keep(self, prefix: str, state: model.Server, touched: Iterable[str] | None = None) -> None:
-        """Make this the state of one prefix; for counters, and for tests that set a scene.
-
-        Args:
-            prefix: which one.
-            state: what it holds from now on.
-            touched: the keys that may have been made meanwhile; all of them unless given.
-        """
+    def keep(self, prefix: str, state: model.Server) -> None:
+        """Replace the state of one prefix. Counters use it, and tests that set a scene."""
         self._prefixes[prefix] = state
-        looked_at = state.counters if touched is None else touched
-        made = {key for key in looked_at if state.counters.get(key, _NOTHING) != _NOTHING}
-        self._made.setdefault(prefix, set()).update(made)
 
-    def made(self, prefix: str) -> frozenset[str]:
-        """The keys that a write has made, and no loss has unmade: a read makes none."""
-        return frozenset(self._made.get(prefix, ()))
+    def existing(self, prefix: str) -> set[str]:
+        """The keys of all counters that exist (R18)."""
+        return model.existing_counters(self.state(prefix))
 
 
 class InMemoryCounter:
@@ -122,9 +125,9 @@ class InMemoryCounter:
         instance_id: this instance's name; a UUID4 unless given.
 
     Raises:
-        InvalidKeyError: prefix or instance_id is not 1 to 255 bytes without `:`.
+        InvalidKeyError: prefix or instance_id is not 1 to 255 bytes without `:` (R1).
         TypeError: the threshold is not an int.
-        ValueError: the threshold is not positive.
+        ValueError: the threshold is not from 1 to 2^53 - 1.
     """
 
     def __init__(
@@ -147,9 +150,10 @@ class InMemoryCounter:
 
     @property
     def instance_id(self) -> str:
+        """This instance's name."""
         return self._instance.name
 
-    def __enter__(self) -> InMemoryCounter:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(
@@ -158,202 +162,225 @@ class InMemoryCounter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave: the slices are removed, the session is closed (R16)."""
-        clear = model.Step("set_on_instance")
-        try:
-            if self._instance.session:
-                self._run(tuple((key, clear) for key in sorted(self._instance.memory)))
-        finally:
-            self._make(model.begin_leaving(self._instance))
+        """Leave: the slices are removed and the session is closed (R16)."""
+        with self._server.lock:
+            self._instance = model.make_leave(self._instance, self._make).instance
+
+    # --- One counter -----------------------------------------------------------------------------
 
     def inc(self, key: str, count: int = 1) -> CounterState:
         """Add `count` to this instance's slice (R9)."""
-        return self._call(key, "inc", _checked_count(count))
+        return self._state(_step("inc", key, count))
 
     def dec(self, key: str, count: int = 1) -> CounterState:
-        """Take `count` from this instance's slice (R9)."""
-        return self._call(key, "inc", -_checked_count(count))
+        """Take `count` from this instance's slice; it may go below 0 (R9)."""
+        key, step = _step("inc", key, count)
+        return self._state((key, step._replace(count=-step.count)))
 
     def get(self, key: str) -> CounterState:
-        """Read; still a heartbeat (R4, R9)."""
-        return self._call(key, "get")
+        """Read the total and this slice. It is a heartbeat too (R4, R9)."""
+        return self._state(_step("get", key))
 
     def set(self, key: str, count: int) -> CounterState:
         """Make `count` the total, all of it this instance's; the epoch moves on (R9)."""
-        return self._call(key, "set", _checked_count(count))
+        return self._state(_step("set", key, count))
 
     def set_on_instance(self, key: str, count: int) -> CounterState:
-        """Make `count` this instance's slice; no epoch moves (R9)."""
-        return self._call(key, "set_on_instance", _checked_count(count))
+        """Make `count` this instance's slice; the others keep theirs (R9)."""
+        return self._state(_step("set_on_instance", key, count))
 
     def delete(self, key: str) -> CounterState:
         """Remove every slice; the epoch moves on. Returns what was there before (R9)."""
-        return self._call(key, "delete")
+        return self._state(_step("delete", key))
 
     def delete_on_instance(self, key: str) -> CounterState:
-        """Remove this instance's slice. Returns (new total, what was removed) (R9)."""
-        return self._call(key, "delete_on_instance")
+        """Remove this instance's slice. Returns the new total, and what was removed (R9)."""
+        return self._state(_step("delete_on_instance", key))
 
-    def inc_if(self, key: str, comparator: Any, count: int = 1) -> Change:
+    # --- With a condition ------------------------------------------------------------------------
+
+    def inc_if(self, key: str, comparator: Comparator, count: int = 1) -> Change:
         """`inc`, if the total meets the condition (R15)."""
-        return self._call_if((key, comparator, count), "inc")
+        return self._change(_step_if("inc", key, comparator, count))
 
-    def set_if(self, key: str, comparator: Any, count: int) -> Change:
+    def set_if(self, key: str, comparator: Comparator, count: int) -> Change:
         """`set`, if the total meets the condition (R15)."""
-        return self._call_if((key, comparator, count), "set")
+        return self._change(_step_if("set", key, comparator, count))
 
-    def set_on_instance_if(self, key: str, comparator: Any, count: int) -> Change:
+    def set_on_instance_if(self, key: str, comparator: Comparator, count: int) -> Change:
         """`set_on_instance`, if this instance's slice meets the condition (R15)."""
-        return self._call_if((key, comparator, count), "set_on_instance")
+        return self._change(_step_if("set_on_instance", key, comparator, count))
+
+    # --- Batches ---------------------------------------------------------------------------------
 
     def inc_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
         """`inc` for each `(key, count)`, in order."""
-        return self._all(_updates(updates, "inc"))
+        return self._states(_steps("inc", updates))
 
     def set_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
         """`set` for each `(key, count)`, in order."""
-        return self._all(_updates(updates, "set"))
+        return self._states(_steps("set", updates))
 
     def set_all_on_instance(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
         """`set_on_instance` for each `(key, count)`, in order."""
-        return self._all(_updates(updates, "set_on_instance"))
+        return self._states(_steps("set_on_instance", updates))
 
     def get_all(self, keys: Iterable[str]) -> list[CounterState]:
         """`get` for each key, in order."""
-        return self._all([(_checked_name(key, "key"), model.Step("get")) for key in keys])
+        if isinstance(keys, str | bytes):
+            raise TypeError(f"keys must be an iterable of str, not {type(keys).__name__}")
+        return self._states(tuple(_step("get", key) for key in keys))
 
-    def inc_all_if(self, updates: Iterable[tuple[str, Any, int]]) -> list[Change]:
+    def inc_all_if(self, updates: Iterable[tuple[str, Comparator, int]]) -> list[Change]:
         """`inc_if` for each `(key, comparator, count)`, in order."""
-        return self._all(_updates_if(updates, "inc"))
+        return self._changes(_steps_if("inc", updates))
 
-    def set_all_if(self, updates: Iterable[tuple[str, Any, int]]) -> list[Change]:
+    def set_all_if(self, updates: Iterable[tuple[str, Comparator, int]]) -> list[Change]:
         """`set_if` for each `(key, comparator, count)`, in order."""
-        return self._all(_updates_if(updates, "set"))
+        return self._changes(_steps_if("set", updates))
 
-    def set_all_on_instance_if(self, updates: Iterable[tuple[str, Any, int]]) -> list[Change]:
+    def set_all_on_instance_if(
+        self, updates: Iterable[tuple[str, Comparator, int]]
+    ) -> list[Change]:
         """`set_on_instance_if` for each `(key, comparator, count)`, in order."""
-        return self._all(_updates_if(updates, "set_on_instance"))
+        return self._changes(_steps_if("set_on_instance", updates))
+
+    # --- Every counter ---------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        """Keep an idle instance alive (R4)."""
-        self._run(())
+        """Say that this instance is alive, and nothing else (R4)."""
+        self._run(lambda: ())
 
     def clear_on_instance(self) -> None:
         """Remove this instance's slices on every key."""
-        step = model.Step("set_on_instance", 0)
-        outcomes = self._run(tuple((key, step) for key in sorted(self._instance.memory)))
+        outcomes = self._run(lambda: model.clear_on_instance_steps(self._instance))
         if model.REFUSED in outcomes:
-            raise CounterOverflowError(f"without one of the slices a total leaves ±{model.LIMIT}")
+            raise CounterOverflowError(
+                "without one of this instance's slices a total would be outside ±(2^53 - 1)"
+            )
 
     def clear(self) -> None:
         """Delete every key of the prefix; the epochs move on."""
-        keys = {*self._server.made(self._prefix), *self._instance.memory}
-        self._run(tuple((key, model.Step("set", 0)) for key in sorted(keys)))
+        existing = self._server.existing
+        self._run(lambda: model.clear_steps(self._instance, existing(self._prefix)))
 
-    def _call(self, key: str, kind: str, count: int = 0) -> CounterState:
-        return self._one((_checked_name(key, "key"), model.Step(kind, count)))  # type: ignore[no-any-return]
+    # --- On the model ----------------------------------------------------------------------------
 
-    def _call_if(self, update: tuple[str, Any, int], kind: str) -> Change:
-        return self._one(*_updates_if([update], kind))  # type: ignore[no-any-return]
+    def _state(self, step: tuple[str, model.Step]) -> CounterState:
+        return _the_result(self._results((step,), CounterState))
 
-    def _all(self, todo: Sequence[tuple[str, model.Step]]) -> list[Any]:
-        """Each step's result; the first that was refused is raised, after all have run (R2)."""
-        told = self._results(todo)
-        for result in told:
-            if isinstance(result, CounterOverflowError):
-                result.outcomes = tuple(told)
-                raise result
-        return told
+    def _change(self, step: tuple[str, model.Step]) -> Change:
+        return _the_result(self._results((step,), Change))
 
-    def _one(self, todo: tuple[str, model.Step]) -> Any:
-        (told,) = self._results([todo])
-        if isinstance(told, CounterOverflowError):
-            raise told
-        return told
+    def _states(self, steps: model.Steps) -> list[CounterState]:
+        return _all_results(self._results(steps, CounterState))
 
-    def _results(self, todo: Sequence[tuple[str, model.Step]]) -> list[Any]:
-        outcomes = self._run(tuple(todo))
-        return [_told(*item, outcome) for item, outcome in zip(todo, outcomes, strict=True)]
+    def _changes(self, steps: model.Steps) -> list[Change]:
+        return _all_results(self._results(steps, Change))
 
-    def _run(self, steps: tuple[tuple[str, model.Step], ...]) -> tuple[model.Outcome, ...]:
-        return self._make(model.begin(self._instance, steps), *(key for key, _ in steps))
+    def _results(
+        self, steps: model.Steps, kind: type[Result]
+    ) -> list[Result | CounterOverflowError]:
+        """What became of each step, as the caller gets it."""
+        outcomes = self._run(lambda: steps)
+        return [
+            outcome if isinstance(outcome, kind) else _refused(key, step)
+            for (key, step), outcome in zip(steps, outcomes, strict=True)
+        ]
 
-    def _make(self, begun: model.Instance, *keys: str) -> tuple[model.Outcome, ...]:
-        """Make the call that has begun; it may write these keys."""
+    def _run(self, steps: Callable[[], model.Steps]) -> tuple[model.Outcome, ...]:
         with self._server.lock:
-            state = self._server.state(self._prefix)
-            state, self._instance, outcomes = self._converse(state, begun)
-            put_back = self._instance.memory if self._instance.fence != begun.fence else ()
-            self._server.keep(self._prefix, state, {*put_back, *keys})
-        return outcomes
+            made = model.make_steps(self._instance, steps(), self._make)
+            self._instance = made.instance
+        return made.outcomes
 
-    def _converse(
-        self, state: model.Server, instance: model.Instance
-    ) -> tuple[model.Server, model.Instance, tuple[model.Outcome, ...]]:
-        return model.finish_at_once(state, instance, self._server.wall_ms)
+    def _make(self, begun: model.Instance) -> model.Made:
+        """Make the call that has begun, over a network that does not fail."""
+        assert begun.call is not None
+        touched = {key for _, key, _ in begun.call.todo}
+        state = self._server.state(self._prefix)
+        state, instance, outcomes = model.finish_at_once(state, begun, self._server.wall_ms)
+        if instance.fence != begun.fence:
+            touched.update(instance.memory)  # they were put back into a new session
+        self._server.keep(self._prefix, state, touched)
+        return model.Made(instance, outcomes)
+
+
+def _the_result(results: list[Result | CounterOverflowError]) -> Result:
+    (result,) = results
+    if isinstance(result, CounterOverflowError):
+        raise result
+    return result
+
+
+def _all_results(results: list[Result | CounterOverflowError]) -> list[Result]:
+    """The results; or the first error is raised, after all steps have run (R2)."""
+    for error in results:
+        if isinstance(error, CounterOverflowError):
+            error.outcomes = tuple(results)
+            raise error
+    return [result for result in results if not isinstance(result, CounterOverflowError)]
+
+
+def _refused(key: str, step: model.Step) -> CounterOverflowError:
+    return CounterOverflowError(
+        f"{step.op} on {key!r}: a count or the total would be outside ±(2^53 - 1)"
+    )
+
+
+# --- Arguments: bad ones are refused before anything changes ------------------------------------
+
+
+def _step(op: str, key: object, count: object = 0) -> tuple[str, model.Step]:
+    return _checked_name(key, "key"), model.Step(op, _checked_count(count, "count"))
+
+
+def _step_if(op: str, key: object, comparator: object, count: object) -> tuple[str, model.Step]:
+    key, step = _step(op, key, count)
+    return key, step._replace(condition=_checked_condition(comparator))
+
+
+def _steps(op: str, updates: Iterable[object]) -> model.Steps:
+    return tuple(_step(op, *update) for update in _shaped(updates, "(key, count)"))
+
+
+def _steps_if(op: str, updates: Iterable[object]) -> model.Steps:
+    shaped = _shaped(updates, "(key, comparator, count)")
+    return tuple(_step_if(op, *update) for update in shaped)
+
+
+def _shaped(updates: Iterable[object], shape: str) -> Iterator[tuple[object, ...]]:
+    for update in updates:
+        if not isinstance(update, tuple | list) or len(update) != shape.count(",") + 1:
+            raise TypeError(f"each update must be {shape}, not {update!r}")
+        yield tuple(update)
 
 
 def _checked_name(name: object, what: str, forbidden: str = ":") -> str:
-    if not isinstance(name, str):
-        raise InvalidKeyError(f"a {what} must be a str, not {type(name).__name__}")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise InvalidKeyError(f"a {what} must be text that UTF-8 can hold: {name!r}") from None
-    if not 1 <= size <= 255:
-        raise InvalidKeyError(f"a {what} has 1 to 255 bytes in UTF-8, not {size}")
-    found = sorted(set(forbidden) & set(name))
-    if found:
-        raise InvalidKeyError(f"a {what} must not contain {' '.join(found)}: {name!r}")
+    error = model.name_error(name, forbidden)
+    if error or not isinstance(name, str):
+        raise InvalidKeyError(f"{what} {error}")
     return name
 
 
-def _checked_int(count: object, what: str) -> int:
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"{what} must be an int, not {type(count).__name__}")
-    return count
-
-
-def _checked_count(count: object) -> int:
-    number = _checked_int(count, "count")
-    if abs(number) > model.LIMIT:
-        raise CounterOverflowError(f"count must lie within ±{model.LIMIT}, not {number}")
+def _checked_int(number: object, what: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"{what} must be an int, not {type(number).__name__}")
     return number
 
 
-def _updates(updates: Iterable[tuple[str, int]], kind: str) -> list[tuple[str, model.Step]]:
-    return [
-        (_checked_name(key, "key"), model.Step(kind, _checked_count(count)))
-        for key, count in updates
-    ]
+def _checked_count(count: object, what: str) -> int:
+    number = _checked_int(count, what)
+    if abs(number) > model.LIMIT:
+        raise CounterOverflowError(f"{what} must be from -(2^53 - 1) to 2^53 - 1, not {number}")
+    return number
 
 
-def _updates_if(updates: Iterable[tuple[str, Any, int]], kind: str) -> list[tuple[str, model.Step]]:
-    return [
-        (
-            _checked_name(key, "key"),
-            model.Step(kind, _checked_count(count), _checked_condition(comparator)),
-        )
-        for key, comparator, count in updates
-    ]
-
-
-def _told(
-    key: str, step: model.Step, outcome: model.Outcome
-) -> CounterState | Change | CounterOverflowError:
-    """What a step came to, as the caller gets it."""
-    if isinstance(outcome, str):
-        return CounterOverflowError(
-            f"{step.op} on {key!r}: a count or the total would leave ±{model.LIMIT}"
-        )
-    if isinstance(outcome, model.Change):
-        return Change(CounterState(*outcome.new), CounterState(*outcome.old))
-    return CounterState(*outcome)
-
-
-def _checked_condition(comparator: Any) -> model.Condition:
-    if not isinstance(comparator, tuple) or len(comparator) != 2:
-        kind = type(comparator).__name__
-        raise TypeError(f"comparator must be made by eq, ne, lt or gt, not {kind}")
-    test, operand = comparator
-    return model.Condition(test, _checked_count(operand))
+def _checked_condition(comparator: object) -> model.Condition:
+    if isinstance(comparator, tuple) and hasattr(comparator, "operand"):
+        condition = model.Condition(*comparator)
+        if condition == model.ALWAYS or condition.relation in model.RELATIONS:
+            _checked_count(condition.operand, "operand")
+            return condition
+    kind = type(comparator).__name__
+    raise TypeError(f"comparator must be made by eq, ne, lt, gt or always, not {kind}")

@@ -7,16 +7,30 @@ Read the modules in this order:
    to (state, reply).
 3. `messages.py`: the requests and replies.
 4. `instance.py`: the client side, that is, what an instance sends, learns and remembers.
+5. `call_kinds.py`: which requests a whole call of the public API takes, and R1.
 
 The machine favours clarity over speed. States are immutable and hashable, nothing is cached, and
-there is no I/O, threading, clock or randomness. It implements R2 to R16 of `spec/RULES.md`, and
-each function names the rules it implements. (R1, on names, is about text; callers check it.)
+there is no I/O, threading, clock or randomness. It implements R1 to R16 of `spec/RULES.md`, and
+each function names the rules it implements.
 
 The request numbers come from Raft's client sessions (Ongaro, "Consensus: Bridging Theory and
 Practice", 2014, section 6.3), the completion records from RIFL (Lee et al., SOSP 2015). Both are
 simplified here, because each slice has a single writer.
 """
 
+from oracle.model.calls import (
+    MOST_COUNTERS,
+    MOST_STEPS,
+    Made,
+    Make,
+    Steps,
+    clear_on_instance_steps,
+    clear_steps,
+    existing_counters,
+    make_leave,
+    make_steps,
+    name_error,
+)
 from oracle.model.instance import (
     NOT_EXECUTED,
     PATIENCE,
@@ -53,19 +67,25 @@ from oracle.model.messages import (
     Request,
 )
 from oracle.model.operations import (
+    ALWAYS,
     CONDITIONAL,
     DROP,
     GLOBAL,
     LIMIT,
     LOOK,
+    METHODS,
     OPERATIONS,
+    OWN_OPERATIONS,
     READS,
     RELATIONS,
     Change,
     Condition,
     CounterState,
+    Method,
+    Operation,
     Step,
     View,
+    method,
     run_steps,
     step_result,
     writes,
@@ -73,21 +93,31 @@ from oracle.model.operations import (
 from oracle.model.server import Serve, serve, tick
 from oracle.model.state import HERE, Counter, Server, Session, Slice
 
+VERSION = 1
+"""The version of the protocol that this machine is: raised with every change of what it does, so
+that `spec/explored.json` says which protocol was explored."""
+
 __all__ = [
+    "ALWAYS",
     "CONDITIONAL",
     "DROP",
     "GLOBAL",
     "HERE",
     "LIMIT",
     "LOOK",
+    "METHODS",
+    "MOST_COUNTERS",
+    "MOST_STEPS",
     "NOT_EXECUTED",
     "OPERATIONS",
+    "OWN_OPERATIONS",
     "PATIENCE",
     "READS",
     "REFUSED",
     "RELATIONS",
     "RESTORE_CHUNK",
     "UNKNOWN",
+    "VERSION",
     "Call",
     "Change",
     "Condition",
@@ -98,12 +128,16 @@ __all__ = [
     "Late",
     "Leave",
     "Left",
+    "Made",
+    "Make",
     "Map",
     "Memory",
     "Message",
+    "Method",
     "NoSession",
     "Open",
     "Opened",
+    "Operation",
     "Outcome",
     "Part",
     "Reply",
@@ -113,15 +147,23 @@ __all__ = [
     "Session",
     "Slice",
     "Step",
+    "Steps",
     "View",
     "begin",
     "begin_leaving",
     "begin_looking",
     "call_at_once",
+    "clear_on_instance_steps",
+    "clear_steps",
+    "existing_counters",
     "finish",
     "finish_at_once",
     "give_up",
     "hear",
+    "make_leave",
+    "make_steps",
+    "method",
+    "name_error",
     "recall",
     "run_steps",
     "serve",

@@ -168,13 +168,18 @@ def recall(instance: Instance, key: str) -> Memory:
 
 
 def _parts_of_call(instance: Instance) -> tuple[Part, ...]:
-    """The call's steps, gathered by key in order of first use."""
+    """Group the call's steps by key, keys in order of first use."""
+    steps = {key: tuple(step for _, step in items) for key, items in _by_key(instance).items()}
+    return tuple(Part(key, recall(instance, key), steps[key]) for key in steps)
+
+
+def _by_key(instance: Instance) -> dict[str, list[tuple[int, Step]]]:
+    """The call's steps with their positions, by key in order of first use."""
     assert instance.call is not None
-    keys = dict.fromkeys(key for _, key, _ in instance.call.todo)
-    return tuple(
-        Part(key, recall(instance, key), tuple(s for _, k, s in instance.call.todo if k == key))
-        for key in keys
-    )
+    found: dict[str, list[tuple[int, Step]]] = {}
+    for place, key, step in instance.call.todo:
+        found.setdefault(key, []).append((place, step))
+    return found
 
 
 def hear(instance: Instance, reply: Reply, resent: bool) -> Instance:
@@ -212,18 +217,18 @@ def _learn(instance: Instance, sent: Request, views: tuple[View, ...]) -> Instan
     """Work out each step's result from the state before, and remember the state after."""
     call = instance.call
     assert call is not None
+    by_key, learned, outcomes = _by_key(instance), dict[str, Memory](), dict(call.outcomes)
     if call.leaving:
         return instance._replace(call=call._replace(todo=call.todo[len(sent.parts) :]))
-    memory, outcomes = dict(instance.memory), dict(call.outcomes)
     for part, before in zip(sent.parts, views, strict=True):
         after, results = run_steps(before, part.steps)
-        if part.key in memory or after.count:
-            memory[part.key] = Memory(after.epoch, after.count, sent.seq)
+        if part.key in instance.memory or after.count:
+            learned[part.key] = Memory(after.epoch, after.count, sent.seq)
         if part.steps:
-            places = [place for place, key, _ in call.todo if key == part.key]
+            places = [place for place, _ in by_key[part.key]]
             answers = [REFUSED if result is None else result for result in results]
             outcomes.update(zip(places, answers, strict=True))
-    instance = instance._replace(memory=Map(memory))
+    instance = instance._replace(memory=instance.memory.put_all(learned))
     if instance.restoring:
         return instance._replace(restoring=instance.restoring[RESTORE_CHUNK:])
     return instance._replace(call=call._replace(todo=(), outcomes=Map(outcomes), done=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -18,14 +19,21 @@ class Map(dict[K, V]):
         dict.__setitem__(after, key, value)  # `after` has not escaped yet
         return after
 
+    def put_all(self, changes: Mapping[K, V]) -> Map[K, V]:
+        """All of them with one copy: a `put` for each would copy the map as often."""
+        return Map({**self, **changes}) if changes else self
+
     def without(self, *keys: K) -> Map[K, V]:
-        return Map({k: v for k, v in self.items() if k not in keys})
+        gone = frozenset(keys)
+        return Map({k: v for k, v in self.items() if k not in gone})
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("a Map does not change; use put or without")
+    if not TYPE_CHECKING:  # as methods of dict they have overloads that no single one can match
 
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    update = pop = popitem = clear = setdefault = _refuse
+        def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+            raise TypeError("a Map does not change; use put, put_all or without")
+
+        __setitem__ = __delitem__ = __ior__ = _refuse
+        update = pop = popitem = clear = setdefault = _refuse

@@ -191,18 +191,18 @@ def _execute(server: Server, request: Request, session: Session) -> tuple[Server
     """Heartbeat, remove the dead, put back, run the steps; or answer from the record (R11)."""
     retry = session.seq == request.seq
     server = _heard(server, request, session.number)
-    views = []
+    views, changed = [], dict[str, Counter]()
     for part in request.parts:
         if retry and writes(part.steps):
             views.append(server.counters[part.key].slices[request.instance].before)
             continue
-        server = _remove_dead(server, part.key)
-        counter = server.counter(part.key)
+        server, counter = _remove_dead(server, part.key)
         if request.restores:
             counter = _put_back(counter, part.memory, request)
         views.append(counter.view(request.instance))
-        server = _keep(server, part.key, _run(counter, part, request), part)
-    return server, Done(tuple(views))
+        changed[part.key] = _run(counter, part, request)
+    looked = {part.key for part in request.parts if LOOK in (step.op for step in part.steps)}
+    return _keep(server, changed, looked), Done(tuple(views))
 
 
 def _run(counter: Counter, part: Part, request: Request) -> Counter:
@@ -218,9 +218,13 @@ def _run(counter: Counter, part: Part, request: Request) -> Counter:
     return counter
 
 
-def _remove_dead(server: Server, key: str) -> Server:
+def _remove_dead(server: Server, key: str) -> tuple[Server, Counter]:
     """R8: the slices of the dead go, current or stale, and their owners' sessions are closed.
-    R17: so do slices of an earlier session of their owner; the session that it has now stays."""
+    R17: so do slices of an earlier session of their owner; the session that it has now stays.
+
+    Returns:
+        The server without these sessions, and the counter without these slices.
+    """
     counter = server.counter(key)
     dead = [name for name in counter.slices if _is_dead(server, name)]
     old = [
@@ -228,8 +232,9 @@ def _remove_dead(server: Server, key: str) -> Server:
         for name, mine in counter.slices.items()
         if name not in dead and mine.session != server.sessions[name].number
     ]
-    server = server._replace(sessions=server.sessions.without(*dead))
-    return _keep(server, key, counter._replace(slices=counter.slices.without(*dead, *old)))
+    if dead:
+        server = server._replace(sessions=server.sessions.without(*dead))
+    return server, counter._replace(slices=counter.slices.without(*dead, *old))
 
 
 def _put_back(counter: Counter, memory: Memory, request: Request) -> Counter:
@@ -243,15 +248,21 @@ def _put_back(counter: Counter, memory: Memory, request: Request) -> Counter:
     return counter._replace(slices=counter.slices.put(request.instance, restored))
 
 
-def _keep(server: Server, key: str, counter: Counter, part: Part | None = None) -> Server:
+def _keep(server: Server, changed: dict[str, Counter], looked: set[str]) -> Server:
     """R18: without a slice there is no counter; of a later epoch than 0, its epoch is kept. A
     counter is listed when it is made, and again when somebody looks at it."""
-    keys = server.keys
-    if counter.slices:
-        looked = part is not None and LOOK in (step.op for step in part.steps)
-        if looked or key not in server.counters:
-            keys = keys.put(key, HERE)
-        return server._replace(counters=server.counters.put(key, counter), keys=keys)
-    if key in server.counters:
-        keys = keys.put(key, counter.epoch) if counter.epoch else keys.without(key)
-    return server._replace(counters=server.counters.without(key), keys=keys)
+    if not changed:
+        return server
+    counters, keys = dict(server.counters), dict(server.keys)
+    for key, counter in changed.items():
+        if counter.slices:
+            counters[key] = counter
+            if key in looked or key not in server.counters:
+                keys[key] = HERE
+        elif key in server.counters:
+            del counters[key]
+            if counter.epoch:
+                keys[key] = counter.epoch
+            else:
+                keys.pop(key, None)
+    return server._replace(counters=Map(counters), keys=Map(keys))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from distkit import (
 )
 from distkit.asyncio import StrictInstanceAwareCounter
 from distkit.core.instance import Purpose, Reply, Request
+from distkit.testing import driver_of
 from tests.harness.proxy import Faults, FaultyProxy
 from tests.harness.servers import RedisServer, free_port
 
@@ -106,20 +107,22 @@ def test_a_client_that_is_not_asyncio_is_refused(client: redis.Redis) -> None:
             StrictInstanceAwareCounter(other, "p")
 
 
-def test_bad_input_is_refused_before_anything_is_sent() -> None:
-    client = redis.asyncio.Redis(port=free_port())
-    counter = StrictInstanceAwareCounter(client, "p")
-    calls: list[Callable[[], Any]] = [
-        lambda: counter.inc("a:b"),
-        lambda: counter.get_all(["k", "a:b"]),
-    ]
-    for call in calls:
-        with pytest.raises(InvalidKeyError):
-            call()
-    calls = [lambda: counter.set("k", 2**53), lambda: counter.inc("k", True)]
-    for call, error in zip(calls, [CounterOverflowError, TypeError], strict=True):
-        with pytest.raises(error):
-            call()
+def test_the_await_refuses_bad_input_before_anything_is_sent() -> None:
+    """With no server there, anything that was sent would be NotExecutedError."""
+
+    async def main() -> None:
+        counter = StrictInstanceAwareCounter(redis.asyncio.Redis(port=free_port()), "p")
+        calls: list[tuple[Coroutine[Any, Any, Any], type[Exception]]] = [
+            (counter.inc("a:b"), InvalidKeyError),
+            (counter.get_all(["k", "a:b"]), InvalidKeyError),
+            (counter.set("k", 2**53), CounterOverflowError),
+            (counter.inc("k", True), TypeError),
+        ]
+        for call, error in calls:
+            with pytest.raises(error):
+                await call
+
+    run(main())
 
 
 def test_a_server_that_is_not_there_is_a_clear_error() -> None:
@@ -170,7 +173,7 @@ def test_no_request_is_longer_than_its_bounds(real_server: RedisServer) -> None:
 def _sizes(counter: StrictInstanceAwareCounter) -> list[int]:
     """How many steps each request from now on carries, if any."""
     sizes: list[int] = []
-    real = counter._transport
+    real = driver_of(counter).transport
 
     class Measured:
         async def send(self, request: Request) -> Reply:
@@ -178,7 +181,7 @@ def _sizes(counter: StrictInstanceAwareCounter) -> list[int]:
                 sizes.append(sum(map(len, request.call.by_key.values())))
             return await real.send(request)
 
-    counter._transport = Measured()
+    driver_of(counter).transport = Measured()
     return sizes
 
 
@@ -186,9 +189,9 @@ class Held:
     """A transport that stops each request before it is sent, or its reply before it is heard."""
 
     def __init__(self, counter: StrictInstanceAwareCounter, *, after: bool) -> None:
-        self._real, self._after = counter._transport, after
+        self._real, self._after = driver_of(counter).transport, after
         self.reached, self.go = asyncio.Event(), asyncio.Event()
-        counter._transport = self
+        driver_of(counter).transport = self
 
     async def send(self, request: Request) -> Reply:
         if not self._after:
@@ -259,14 +262,14 @@ def test_a_loop_that_ends_with_a_call_in_flight_leaves_it_to_the_next_one(
         held = Held(counter, after=True)
         task = asyncio.ensure_future(counter.inc("k"))
         await held.reached.wait()
-        counter._transport = held._real
+        driver_of(counter).transport = held._real
         assert not task.done()
         await client.connection_pool.disconnect()
         return counter
 
     async def go_on(counter: StrictInstanceAwareCounter) -> None:
         assert await counter.inc("k") == (3, 3)
-        await counter._client.aclose()
+        await driver_of(counter).client.aclose()
 
     run(go_on(run(begin())))
 
@@ -277,18 +280,18 @@ def test_a_reply_that_makes_no_sense_is_an_error_for_its_callers_and_no_hang(
     async def main() -> None:
         async with counter_on(real_server) as counter:
             await counter.inc("k")
-            real = counter._transport
+            real = driver_of(counter).transport
 
             class Garbled:
                 async def send(self, request: Request) -> Reply:
                     return [1, 2]
 
-            counter._transport = Garbled()
+            driver_of(counter).transport = Garbled()
             answers = await asyncio.gather(
                 counter.inc("k"), counter.get("j"), return_exceptions=True
             )
             assert [type(answer) for answer in answers] == [ValueError, ValueError]
-            counter._transport = real
+            driver_of(counter).transport = real
             assert await counter.inc("k") == (2, 2)
 
     run(main())

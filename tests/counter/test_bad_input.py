@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 import distkit
 from distkit import (
+    Comparator,
     CounterOverflowError,
     DistkitError,
     InvalidKeyError,
@@ -124,14 +125,16 @@ def test_r2_a_count_that_is_no_int_is_a_type_error(
     assert client.keys("*") == []
 
 
-@pytest.mark.parametrize("comparator", [None, 5, "lt", ("lt", 5), [lt(5)]], ids=repr)
+@pytest.mark.parametrize(
+    "comparator", [None, 5, "lt", ("lt", 5), [lt(5)], Comparator("le", 5)], ids=repr
+)
 def test_r15_what_is_no_comparator_is_refused(client: redis.Redis, comparator: Any) -> None:
     counter = StrictInstanceAwareCounter(client, "p")
     for refused in (
         lambda: counter.inc_if("k", comparator),
         lambda: counter.set_all_if([("k", comparator, 1)]),
     ):
-        with pytest.raises(TypeError, match="comparator must be made by eq, ne, lt or gt"):
+        with pytest.raises(TypeError, match="comparator must be made by eq, ne, lt, gt or always"):
             refused()
     assert client.keys("*") == []
 

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from distkit import StrictInstanceAwareCounter
+from distkit.testing import driver_of
 from oracle import InMemoryCounter, InMemoryServer
 from tests.harness.servers import RedisServer
 
@@ -139,7 +140,7 @@ def test_a_restarted_process_does_not_get_the_session_that_its_predecessor_opene
     first, second = (StrictInstanceAwareCounter(client, "p", instance_id="x") for _ in range(2))
     first.heartbeat()
     second.heartbeat()
-    assert first._instance._number != second._instance._number
+    assert driver_of(first).instance.session != driver_of(second).instance.session
 
 
 def test_two_processes_that_share_an_id_take_turns(client: redis.Redis) -> None:

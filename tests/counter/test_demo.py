@@ -1,4 +1,4 @@
-"""What a newcomer runs first works: the demo, and the README's first example as it stands there."""
+"""What a newcomer runs first works: the demo, and the README's examples as they are printed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 from tests.harness.servers import RedisServer
@@ -52,9 +53,53 @@ def test_the_demo_runs_on_redis_url_and_leaves_nothing(real_server: RedisServer)
     assert client.keys("*") == []
 
 
+# --- The README ----------------------------------------------------------------------------------
+
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+
+WITHOUT = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+def _run_as_installed(example: str) -> str:
+    """Run it with what `pip install` of the distribution brings, and nothing else of this
+    environment: redis-py with its own requirements, and our packages."""
+    brought = {"redis"} | {
+        re.split(r"[^\w-]", requirement)[0].lower()
+        for requirement in requires("redis") or []
+        if "extra ==" not in requirement
+    }
+    ours = {"distkit", "oracle"}
+    absent = {
+        package
+        for package, distributions in packages_distributions().items()
+        if package not in ours and not brought & {name.lower() for name in distributions}
+    }
+    assert {"fakeredis", "click", "rich"} <= absent
+    return _run("-c", WITHOUT.format(absent=absent) + example)
+
+
 def test_the_first_example_of_the_readme_runs_as_pasted() -> None:
     """Its comments are what it prints."""
-    (example, *_) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    said = re.findall(r"print\(.*\)  # (.*)$", example, re.M)
-    assert said
-    assert _run("-c", example).splitlines() == said
+    said = re.findall(r"print\(.*\)  # (.*)$", EXAMPLES[0], re.M)
+    assert len(said) == 4
+    assert _run_as_installed(EXAMPLES[0]).splitlines() == said
+
+
+def test_the_example_on_redis_runs_as_pasted(real_server: RedisServer) -> None:
+    client = f"redis.Redis(port={real_server.port})"
+    example = EXAMPLES[1].replace("redis.Redis()", client)
+    assert client in example
+    said = _run_as_installed(example)
+    assert said == "1 connections over all servers, 1 of them here\n"
+
+
+def test_the_example_for_unit_tests_runs_as_pasted() -> None:
+    (example,) = (each for each in EXAMPLES if "assert other" in each)
+    _run_as_installed(example)

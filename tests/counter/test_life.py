@@ -24,7 +24,8 @@ from redis.retry import Retry
 import distkit.asyncio
 from distkit import StrictInstanceAwareCounter
 from distkit.core.instance import Purpose, Reply, Request
-from distkit.redis.sync import Abandoned
+from distkit.redis.shared import Abandoned
+from distkit.testing import driver_of
 from tests.harness.servers import RedisServer, free_port
 
 THRESHOLD = 600
@@ -105,9 +106,9 @@ def test_to_leave_a_server_that_is_gone_is_said_in_the_log(
 ) -> None:
     nowhere = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
     with StrictInstanceAwareCounter(nowhere, "p") as counter:
-        counter._instance._number = 7  # as if there had been a server
+        driver_of(counter).instance.session = 7  # as if there had been a server
     assert "could not say that it leaves" in caplog.text
-    assert not counter._instance.has_opened
+    assert not driver_of(counter).instance.has_opened
 
 
 def test_a_leave_that_gets_no_reply_is_said_in_the_log(
@@ -116,7 +117,7 @@ def test_a_leave_that_gets_no_reply_is_said_in_the_log(
     """Its slices are gone already; its session ends with the threshold."""
     with StrictInstanceAwareCounter(client, "p") as counter:
         counter.inc("k")
-        real = counter._transport
+        real = driver_of(counter).transport
 
         class Cut:
             def send(self, request: Request) -> Reply:
@@ -124,7 +125,7 @@ def test_a_leave_that_gets_no_reply_is_said_in_the_log(
                     raise Abandoned from OSError("no route to host")
                 return real.send(request)
 
-        counter._transport = Cut()
+        driver_of(counter).transport = Cut()
     assert "could not say that it leaves" in caplog.text
     assert StrictInstanceAwareCounter(client, "p").get("k") == (0, 0)
 
@@ -161,14 +162,14 @@ def test_the_heartbeat_puts_back_what_redis_lost(real_server: RedisServer) -> No
     with _counter(client) as counter:
         counter.inc_all((f"k{n}", 1) for n in range(250))
         sizes: list[int] = []
-        real = counter._transport
+        real = driver_of(counter).transport
 
         class Measured:
             def send(self, request: Request) -> Reply:
                 sizes.append(len(request.keys) - 2)
                 return real.send(request)
 
-        counter._transport = Measured()
+        driver_of(counter).transport = Measured()
         client.flushall()
         _wait_for(lambda: client.scard("distkit:{p}:keys") == 250)
         assert max(sizes) == 100
@@ -178,7 +179,7 @@ def test_the_heartbeat_puts_back_what_redis_lost(real_server: RedisServer) -> No
 def test_the_heartbeat_does_not_keep_the_counter_alive(real_server: RedisServer) -> None:
     counter = _counter(real_server.client())
     counter.__enter__()
-    heart, gone = counter._heart, weakref.ref(counter)
+    heart, gone = driver_of(counter).heart, weakref.ref(counter)
     assert heart is not None
     assert heart.daemon, "nor the process"
     del counter
@@ -195,7 +196,7 @@ def test_a_heartbeat_that_fails_is_said_once_and_so_is_its_recovery(
     client = real_server.client(retry=Retry(NoBackoff(), 0))
     with _counter(client) as counter:
         counter.inc("k")
-        failing, real = threading.Event(), counter._transport
+        failing, real = threading.Event(), driver_of(counter).transport
 
         class Cut:
             def send(self, request: Request) -> Reply:
@@ -203,7 +204,7 @@ def test_a_heartbeat_that_fails_is_said_once_and_so_is_its_recovery(
                     raise OSError("no route to host")
                 return real.send(request)
 
-        counter._transport = Cut()
+        driver_of(counter).transport = Cut()
         failing.set()
         _wait_for(lambda: "fails" in caplog.text)
         time.sleep(THRESHOLD / 1000)
@@ -250,7 +251,7 @@ def test_an_asyncio_heartbeat_does_not_keep_the_counter_alive(real_server: Redis
             await counter.__aenter__()
             await counter.inc("k")
             await asyncio.sleep(0.01)
-            heart, gone = counter._heart, weakref.ref(counter)
+            heart, gone = driver_of(counter).heart, weakref.ref(counter)
             assert heart is not None
             del counter
             gc.collect()
@@ -271,16 +272,16 @@ def test_an_asyncio_heartbeat_says_when_it_fails_and_when_it_works_again(
         )
         async with _async_counter(client) as counter:
             await counter.inc("k")
-            real = counter._transport
+            real = driver_of(counter).transport
 
             class Cut:
                 async def send(self, request: Request) -> Reply:
                     raise OSError("no route to host")
 
-            counter._transport = Cut()
+            driver_of(counter).transport = Cut()
             while "fails" not in caplog.text:
                 await asyncio.sleep(0.01)
-            counter._transport = real
+            driver_of(counter).transport = real
             while "works again" not in caplog.text:
                 await asyncio.sleep(0.01)
         await client.aclose()
@@ -326,7 +327,7 @@ def test_a_child_that_is_forked_while_a_thread_waits_for_redis_works_at_once(
     real_server.client().client_pause(300)
     waiting = threading.Thread(target=counter.inc, args=("k",))
     waiting.start()
-    _wait_for(lambda: counter._leader is not None)
+    _wait_for(lambda: driver_of(counter).is_led)
     assert _in_a_fork(lambda: tuple(counter.inc("j"))) == (1, 1)
     waiting.join(20)
     assert counter.get("k") == (2, 2)

@@ -16,6 +16,7 @@ from distkit.core.batching import MOST_KEYS, MOST_STEPS, Queue, bounded
 from distkit.core.instance import Call, Instance, Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.keys import Keyspace
+from distkit.testing import driver_of
 from tests.harness.servers import RedisServer
 
 
@@ -159,15 +160,15 @@ class Hurdle:
     whoever sends: as a Ctrl-C does, between send and reply."""
 
     def __init__(self, counter: StrictInstanceAwareCounter, *, after: bool) -> None:
-        self._counter, self._real, self._after = counter, counter._transport, after
+        self._counter, self._real, self._after = counter, driver_of(counter).transport, after
         self.in_flight, self.go = threading.Event(), threading.Event()
         self.interrupt = True
-        counter._transport = self
+        driver_of(counter).transport = self
 
     def send(self, request: Request) -> Reply:
         if self._after:
             self._real.send(request)
-        self._counter._transport = self._real
+        driver_of(self._counter).transport = self._real
         self.in_flight.set()
         assert self.go.wait(20)
         if self.interrupt:
@@ -196,7 +197,7 @@ def test_an_interrupted_leader_neither_loses_nor_repeats_anybodys_step(
     others = [threading.Thread(target=lambda: seen.append(counter.inc("k"))) for _ in range(3)]
     for other in others:
         other.start()
-    while len(counter._queue._group_and_queue[1]) < 3:
+    while len(driver_of(counter).queue) < 3:
         threading.Event().wait(0.001)
     hurdle.go.set()
     for thread in (leader, *others):
@@ -231,7 +232,7 @@ def test_a_thread_that_is_interrupted_in_line_is_not_counted(client: redis.Redis
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("distkit.counter._Thread.wait", interrupted)
+        patch.setattr("distkit.threads._Thread.wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             counter.inc("k", 100)
     hurdle.go.set()

@@ -20,6 +20,7 @@ from distkit import (
 )
 from distkit.core.instance import PATIENCE, Reply, Request
 from distkit.redis.sync import ClusterTransport, PoolTransport
+from distkit.testing import driver_of
 from tests.harness.proxy import Faults, FaultyProxy
 from tests.harness.servers import RedisServer
 
@@ -263,11 +264,11 @@ def test_a_session_that_is_lost_again_and_again_ends_the_call(client: redis.Redi
             asked.append(request)
             return [0]
 
-    real, counter._transport = counter._transport, NoSession()
+    real, driver_of(counter).transport = driver_of(counter).transport, NoSession()
     with pytest.raises(NotExecutedError, match="lost 9 times in a row"):
         counter.inc("k")
     assert len(asked) == PATIENCE + 1
-    counter._transport = real
+    driver_of(counter).transport = real
     assert counter.inc("k") == (2, 2)
 
 
@@ -285,7 +286,7 @@ def test_what_is_put_back_or_cleared_goes_in_requests_of_bounded_size(
             sizes.append(len(request.keys) - 2)
             return real.send(request)
 
-    real, counter._transport = counter._transport, Measured()
+    real, driver_of(counter).transport = driver_of(counter).transport, Measured()
     counter.heartbeat()
     assert sizes == [0, 0, 100, 100, 50, 0], "no session, open, three to put back, and itself"
     sizes.clear()

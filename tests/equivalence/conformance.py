@@ -1,9 +1,10 @@
-"""The script against what was explored: the same state, the same request, the same reply and state.
+"""Compares the script with the oracle's server on explored transitions.
 
-`oracle.check.fast.search` has met pairs of a server's state and a request. Here the state is written into a
-Redis as spec/PROTOCOL.md lays it out, the script is run with the request, and its reply and all
-that is stored then are compared with the oracle's. Explored states are in relative time; here they
-are moved to a time of their own."""
+An exploration has met many pairs of a server state and a request. For each pair, this module writes
+the state into a Redis as spec/PROTOCOL.md says, runs the script with the request, and compares the
+reply and everything that is stored with the oracle's. The explorer keeps states in relative time;
+here they are moved to an absolute time.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from typing import Any, NamedTuple
 
 import redis
 
-from distkit.redis.sync import COUNTER, Script
+from distkit.redis.shared import COUNTER, Script
 from oracle import model
 from oracle.check.fast.space import Space
-from oracle.check.world import KEYS, NAMES
+from oracle.check.state import KEYS
 from oracle.model import Message, Server
 from tests.harness import wire
 
@@ -24,23 +25,24 @@ NOW = 1_000_000
 ROOT = f"distkit:{{{PREFIX}}}:"
 EVERYTHING = [f"{ROOT}instances", f"{ROOT}keys", *(f"{ROOT}counter:{key}" for key in KEYS)]
 AT_ONCE = 200
-"""How many transitions share one pipeline."""
+"""How many transitions share a pipeline."""
 
 
 class Transition(NamedTuple):
+    """A state of the server, and a request that reaches it."""
+
     before: Server
     request: Message
 
 
 def transitions(space: Space) -> Iterator[Transition]:
-    """All that the server was asked in an exploration, each once."""
-    for server, message, place in space.asked.arguments():
-        request = space.messages.things[message]._replace(instance=NAMES[place])
-        yield Transition(_at(NOW, space.servers.things[server]), request)
+    """Everything that the server was asked in an exploration, each pair once."""
+    for server, request in space.next.served():
+        yield Transition(_at(NOW, server), request)
 
 
 def _at(now: int, server: Server) -> Server:
-    """The same state at another time."""
+    """The same state, with its clocks moved."""
     if server.clock is None:
         return server
     sessions = {
@@ -53,7 +55,7 @@ def _at(now: int, server: Server) -> Server:
 
 
 def compare(client: redis.Redis, asked: Sequence[Transition], script: Script = COUNTER) -> None:
-    """AssertionError at the first transition in which the script differs from the oracle."""
+    """Run the script on each pair. Raises AssertionError where it differs from the oracle."""
     sha = client.script_load(script.text)
     for first in range(0, len(asked), AT_ONCE):
         some = asked[first : first + AT_ONCE]
@@ -65,7 +67,8 @@ def compare(client: redis.Redis, asked: Sequence[Transition], script: Script = C
 
 
 def _ask(pipeline: Any, sha: str, transition: Transition) -> int:
-    """Returns where among the pipeline's answers the script's is."""
+    """Queue one transition. Returns the index of the script's reply among the pipeline's
+    replies."""
     pipeline.delete(*EVERYTHING)
     wire.store(pipeline, PREFIX, transition.before)
     words = wire.request(transition.request, PREFIX, NOW)
@@ -95,7 +98,7 @@ def _check(transition: Transition, mine: list[int], held: list[Any]) -> None:
 
 
 def _check_bound(stored: wire.Stored, key: str, after: Server, transition: Transition) -> None:
-    """A counter that seems to need no look has no dead slice."""
+    """A counter whose head says that no slice can be dead has no dead slice."""
     owners = [after.sessions.get(name) for name in stored.counters[key].slices]
     if stored.closed_of[key] == stored.closed:
         assert None not in owners, f"{transition}: an owner without a session goes unseen"

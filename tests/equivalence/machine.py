@@ -1,9 +1,10 @@
-"""The stateful suite: Hypothesis drives production and oracle through the same history.
+"""The Hypothesis state machine that drives production and oracle through the same history.
 
-1 to 5 instances, several keys, every operation, counts at the edges of the range, clock jumps to
-the millisecond around the threshold, silent deaths, returns and new instances, and every fault of
-`world.Fate`, lost data and rollbacks. `World` compares after each step; there is nothing to assert
-here.
+Histories have 1 to 5 instances, several keys, every operation, counts at the ends of the range, and
+clock jumps to the millisecond around the threshold. Instances die silently, come back and join.
+Requests meet every fault of `side_by_side.Fate`, and Redis loses data and is rolled back.
+
+There are no assertions here: `SideBySide` compares the two after each step.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from distkit.redis.sync import COUNTER, Script
+from distkit.redis.shared import COUNTER, Script
 from oracle import model
 from oracle.conform.strategies import (
     KEYS,
@@ -40,7 +41,7 @@ from oracle.conform.strategies import (
     thresholds,
     touches,
 )
-from tests.harness.side_by_side import COUNTED, AsyncBackend, Backend, Fate, SideBySide
+from tests.harness.side_by_side import AsyncBackend, Backend, Fate, SideBySide
 
 _given_up = st.sampled_from(
     [
@@ -58,7 +59,7 @@ fates = st.one_of(
 
 
 class CounterMachine(RuleBasedStateMachine):
-    """Subclassed by `machine_on` with a backend."""
+    """The rules. `machine_on` makes a subclass with a backend."""
 
     backend: Callable[[], Backend]
     script: Script
@@ -81,14 +82,12 @@ class CounterMachine(RuleBasedStateMachine):
     def call(
         self, data: st.DataObject, key: str, kind: str, count: int, fates: Sequence[Fate]
     ) -> None:
-        self.world.call(
-            self._who(data), key, kind, count if kind in COUNTED else 0, self._met(fates)
-        )
+        self.world.call(self._who(data), key, kind, count, self._met(fates))
 
     @rule(data=st.data(), key=keys, kind=plain_kinds, count=small_counts)
     def plain_call(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
-        """The ordinary, more often, so that what went wrong has somebody to see it."""
-        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+        """Ordinary calls, drawn more often, so that somebody notices what went wrong before."""
+        self.world.call(self._who(data), key, kind, count)
 
     @rule(
         data=st.data(),
@@ -111,7 +110,7 @@ class CounterMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), kind=st.sampled_from(model.CONDITIONAL), off=st.integers(-1, 1))
     def call_if_nearby(self, data: st.DataObject, kind: str, off: int) -> None:
-        """A condition on what is there, give or take 1: at its edge. Somebody else counts, too."""
+        """A condition at its edge: the number that is there, give or take 1 (R15)."""
         who, key = self._who(data), KEYS[0]
         self.world.call(self._who(data), key, "inc", 3)
         total, _, own = self.world.server.counters.get(key, model.Counter()).view(who)
@@ -142,7 +141,7 @@ class CounterMachine(RuleBasedStateMachine):
         callers: list[list[tuple[str, model.Step]]],
         fates: Sequence[Fate],
     ) -> None:
-        """Group commit: callers of one instance that have calls in flight at once."""
+        """Several callers of one instance have calls in flight at once, and share requests."""
         self.world.together(self._who(data), callers, self._met(fates))
 
     @rule(data=st.data(), fates=fates)
@@ -151,13 +150,13 @@ class CounterMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), fates=fates)
     def leave(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
-        """R16; it may come back."""
+        """An instance leaves (R16). It may call again."""
         self.world.leave(self._who(data), self._met(fates))
 
     @precondition(lambda self: self.faults)
     @rule(data=st.data(), key=keys)
     def come_back(self, data: st.DataObject, key: str) -> None:
-        """R16: one leaves and comes back, and then a copy of its leave arrives."""
+        """An instance leaves and comes back, and then a copy of its leave arrives (R16)."""
         who = self._who(data)
         self.world.leave(who, (Fate.COPIED, Fate.COPIED))
         self.world.call(who, key, "inc", 1)
@@ -168,7 +167,7 @@ class CounterMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.world.instances) > 1)
     @rule(data=st.data(), key=keys)
     def touch_the_edge(self, data: st.DataObject, key: str) -> None:
-        """R2: a death and a return at the edge of the range take a total beyond it."""
+        """A death and a return at the end of the range push a total out of it (R2)."""
         one, other = data.draw(
             st.permutations(sorted(self.world.instances)).map(lambda names: names[:2])
         )
@@ -199,7 +198,7 @@ class CounterMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.world.instances) > 1)
     @rule(data=st.data(), key=keys, off=touches)
     def fall_silent(self, data: st.DataObject, key: str, off: int) -> None:
-        """One counts, and is not heard for the threshold, give or take 1 ms; another looks."""
+        """An instance is silent for the threshold, give or take 1 ms, and another one reads."""
         silent, watcher = data.draw(
             st.permutations(sorted(self.world.instances)).map(lambda names: names[:2])
         )
@@ -227,7 +226,7 @@ class CounterMachine(RuleBasedStateMachine):
     @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
     def call_without_server(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
         self.world.server_down()
-        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+        self.world.call(self._who(data), key, kind, count)
         self.world.server_up()
 
     @rule()
@@ -253,10 +252,10 @@ class CounterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.faults)
     @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
     def fail_over(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
-        """Answered calls are lost; a copy of the last one arrives at what is left of them."""
+        """A failover loses answered calls, and a late copy of the last one then arrives (R10)."""
         world, owner = self.world, self._who(data)
         world.snapshot()
-        world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+        world.call(self._who(data), key, kind, count)
         world.call(owner, key, "inc", 1, (Fate.COPIED,))
         world.roll_back(-1)
         world.deliver_copy(-1)
@@ -271,15 +270,19 @@ class CounterMachine(RuleBasedStateMachine):
 def machine_on(
     backend: Callable[[], Backend], script: Script = COUNTER, *, faults: bool = True
 ) -> type[CounterMachine]:
-    """The state machine on one Redis, with production's script or a planted defect.
+    """The state machine on one Redis.
 
-    Without faults, R13's formula is compared to the end.
+    Args:
+        backend: makes the Redis and the counter to be tested.
+        script: production's script, or one with a planted defect.
+        faults: whether there are faults. Without any, every result must satisfy R13's formula.
     """
     content = {"backend": staticmethod(backend), "script": script, "faults": faults}
     return type("CounterMachine", (CounterMachine,), content)
 
 
 def explore(machine: type[CounterMachine], how: settings | None = None) -> None:
-    """Let Hypothesis look for a history that fails; the profile says how long, unless told."""
+    """Let Hypothesis search for a failing history. The profile says for how long, unless `how`
+    does."""
     run: Any = run_state_machine_as_test  # untyped in the older releases that Python 3.10 gets
     run(machine, settings=how)

@@ -1,15 +1,16 @@
-"""Defects to be planted in a copy of the script, one at a time: the suite must find each of them.
+"""Defects that are planted in a copy of the script, one at a time. The suite must find each of
+them.
 
-The first five are what was measured in another implementation (spec/SPEC.md has the histories);
-the others are one per idea that the script depends on. A defect is a piece of the script and what
-stands in its place.
+The first five were measured in another implementation (spec/UPSTREAM.md has the histories). The
+others break one idea each that the script depends on. A defect is a piece of the script and its
+replacement.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from distkit.redis.sync import COUNTER, Script
+from distkit.redis.shared import COUNTER, Script
 
 
 class Mutant(NamedTuple):

@@ -17,9 +17,9 @@ Each line is one event. A capital letter is an instance, which joins when it is 
     late copy                         the oldest copy that is still under way arrives
     down, up                          the server becomes unreachable, or reachable again
 
-The threshold is 30,000 ms, and `max` is 2^53 - 1. A history runs on production and on the oracle, side
-by side (`tests.harness.side_by_side`), and the two are compared after every event. The results in the
-table are a third, independent opinion.
+The threshold is 30,000 ms, and `max` is 2^53 - 1. A history runs on production and on the oracle,
+side by side (`tests.harness.side_by_side`), and the two are compared after every event. The results
+in the table are a third, independent opinion.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from distkit.redis.sync import COUNTER, Script
+from distkit.redis.shared import COUNTER, Script
 from oracle import model
-from tests.harness.side_by_side import COUNTED, Backend, Fate, SideBySide
+from tests.harness.side_by_side import Backend, Fate, SideBySide
 
 THRESHOLD = 30_000
 FATES = {
@@ -864,9 +864,7 @@ def _parsed(call: str) -> tuple[str, str, int, model.Condition | None]:
 
 
 def _step(kind: str, n: int, condition: model.Condition | None) -> model.Step:
-    if kind == "dec":
-        return model.Step("inc", -n, condition)
-    return model.Step(kind, n if kind in COUNTED else 0, condition)
+    return model.method(kind, condition).step(n, condition)
 
 
 def _count(words: list[str]) -> int:

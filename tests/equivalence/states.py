@@ -73,13 +73,14 @@ class Chance:
         sessions = model.Map({name: self._session(clock) for name in self._some(NAMES)})
         counters, keys = self._counters(sessions)
         wall, opened = NOW + self._number(-2, 2), self._number(3, 5)
-        due = self._pick((0, 0, clock - 1, clock, clock + 2, clock + 400))
+        due = self._pick((None, None, clock - 1, clock, clock + 2, clock + 400))
         return model.Server(clock, wall, due, opened, sessions, counters, keys)
 
     def _session(self, clock: int) -> model.Session:
         heartbeat = clock - self._pick((0, 0, 1, 2, 3, 4, 6))
         threshold = self._pick(THRESHOLDS)
-        return model.Session(heartbeat, threshold, self._number(1, 3), self._number(1, 4))
+        numbers = (self._number(1, 3), self._number(1, 4))
+        return model.Session(heartbeat, threshold, *numbers, fresh=self._rarely(3))
 
     def _counters(
         self, sessions: model.Map[str, model.Session]
@@ -122,8 +123,8 @@ class Chance:
         promise = self._pick((0, 0, 2, 400))
         kind = self._pick(["open", "leave", "restore", "restore"] + ["ask"] * 12)
         if kind == "open":
-            same = held is not None and held.seq == seq
-            threshold = held.threshold if held and same else self._pick(THRESHOLDS)
+            retried = held is not None and held.fresh and held.seq == seq
+            threshold = held.threshold if held and retried else self._pick(THRESHOLDS)
             return model.Open(name, seq, acked, threshold, self._number(0, 3), promise)
         threshold = held.threshold if held else self._pick(THRESHOLDS)
         if kind == "leave":

@@ -1,6 +1,6 @@
-"""The script does what the oracle did in explored worlds: all of small ones, a sample of a larger.
+"""The script answers every explored transition as the oracle did, one at a time.
 
-R2 to R14, one transition of the server at a time: see `tests/equivalence/conformance.py`.
+All transitions of small worlds, and a sample of a larger one (R2 to R11, R14 to R16).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from functools import cache
 import pytest
 import redis
 
-from oracle.check.fast.search import Budget, Search
-from oracle.check.world import Bounds
+from oracle.check.call_kinds import kinds
+from oracle.check.fast.search import NO_BUDGET, Budget, Options, Search
+from oracle.check.state import Bounds
 from tests.equivalence.conformance import Transition, compare, transitions
 from tests.equivalence.mutants import MUTANTS, Mutant
 from tests.harness.servers import RedisServer
@@ -20,12 +21,14 @@ from tests.harness.servers import RedisServer
 SMALL = Bounds(give_ups=1)
 WORLDS = {
     "two calls of every kind and a clock": Bounds(ticks=1),
-    "three calls and a clock": Bounds(operations=3, kinds=("inc",), first=("inc", "set"), ticks=1),
+    "three calls and a clock": Bounds(
+        operations=3, kinds=kinds("inc"), first=kinds("inc,set"), ticks=1
+    ),
     "everything lost": Bounds(operations=1, losses=1, give_ups=1),
     "rollbacks": Bounds(operations=1, rollbacks=2),
-    "two calls and a rollback": Bounds(kinds=("inc",), rollbacks=1),
-    "calls of two steps": Bounds(kinds=("inc_then_set", "set_then_inc_if", "leave"), ticks=1),
-    "two counters": Bounds(keys=2, kinds=("inc", "set", "get"), give_ups=1),
+    "two calls and a rollback": Bounds(kinds=kinds("inc"), rollbacks=1),
+    "calls of two steps": Bounds(kinds=kinds("inc_then_set,set_then_inc_if,leave"), ticks=1),
+    "two counters": Bounds(keys=2, kinds=kinds("inc,set,get"), give_ups=1),
 }
 LARGE = Bounds(operations=3, ticks=1)
 SAMPLE, SEED = 3_000, 20
@@ -37,27 +40,27 @@ NEEDS_MORE = {
     "a refused step takes the others with it",
     "a new counter is not listed",
     "only positive slices are put back",
-    "the oldest heartbeat is forgotten",  # a third instance
-    "the owner's memory loses to an equal copy",  # two calls of two kinds; its trace is played
+    "the oldest heartbeat is forgotten",  # needs a third instance
+    "the owner's memory loses to an equal copy",  # needs two kinds of call; see test_traces
     "lt holds for equal, too",
     "gt holds for equal, too",
     "the condition of set_on_instance is on the total",
     "a condition holds on a total that is out of the range",
 }
-"""What two instances with small counts that are not negative, one step to a request, cannot
-show; of conditions they have only "eq 0"."""
+"""Defects that these worlds cannot show. They have two instances, small counts that are not
+negative, at most two steps in a request, and no condition but "is 0"."""
 
 
 @cache
-def _asked(bounds: Bounds, budget: Budget | None = None) -> list[Transition]:
-    search = Search(bounds, budget=budget or Budget())
+def _asked(bounds: Bounds, budget: Budget = NO_BUDGET) -> list[Transition]:
+    search = Search(bounds, options=Options(budget=budget))
     found = search.run()
     assert not found.violation
     return list(transitions(search.space))
 
 
 def test_all_of_a_small_world(client: redis.Redis) -> None:
-    """On every Redis, and on fakeredis."""
+    """On every real Redis and on fakeredis."""
     asked = _asked(SMALL)
     assert len(asked) > 1_000
     compare(client, asked)
@@ -80,8 +83,8 @@ can_show = [mutant for mutant in MUTANTS if mutant.name not in NEEDS_MORE]
 
 @pytest.mark.parametrize("mutant", can_show, ids=lambda mutant: mutant.name)
 def test_a_defect_shows_in_an_explored_world(newest_server: RedisServer, mutant: Mutant) -> None:
-    """That it can fail: the same worlds, with a defect planted in the script."""
+    """The comparison can fail: it does with a defect planted in the script."""
     asked = [each for bounds in (SMALL, *WORLDS.values()) for each in _asked(bounds)]
-    random.Random(SEED).shuffle(asked)  # most defects show soon, then
+    random.Random(SEED).shuffle(asked)  # in random order, most defects show soon
     with pytest.raises(AssertionError):
         compare(newest_server.client(), asked, mutant.script())

@@ -1,4 +1,4 @@
-"""The table of `scenarios.py`, on every Redis. Each rule of the specification has a history."""
+"""Every history of `scenarios.py` passes on every Redis."""
 
 from __future__ import annotations
 

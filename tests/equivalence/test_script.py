@@ -59,7 +59,7 @@ def _check(exchange: Exchange, reply: list[int], held: list[Any]) -> None:
     after, right = model.serve(before, request, wall)
     assert reply == wire.reply(right), exchange
     stored = wire.Stored.of(PREFIX, dict(zip(EVERYTHING, held, strict=True)))
-    assert stored.server == after, exchange
+    assert stored.server == after, f"{exchange}\n{stored.server}\n{after}"
     if after.opened != before.opened:
         labels = {**labels, request.instance: LABEL}
     assert stored.labels == {name: labels[name] for name in after.sessions}, exchange

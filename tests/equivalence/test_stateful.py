@@ -1,4 +1,4 @@
-"""Production equals the oracle after every step of every history that Hypothesis can think of."""
+"""Production equals the oracle after every step of random histories."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ faults = pytest.mark.parametrize("faults", [True, False], ids=["with faults", "f
 
 @faults
 def test_production_equals_the_oracle(backend: Backend, faults: bool) -> None:
-    """R1 to R16, on the replies and on all that is stored."""
+    """R1 to R16: the replies, the results, and everything that is stored."""
     explore(machine_on(lambda: backend, faults=faults))
 
 
 @faults
 def test_the_asyncio_counter_equals_the_oracle(async_backend: AsyncBackend, faults: bool) -> None:
-    """The same, with several callers in flight at once."""
+    """The same, with calls of several callers in flight at once."""
     explore(machine_on(lambda: async_backend, faults=faults))

@@ -1,4 +1,5 @@
-"""How hard Hypothesis tries: HYPOTHESIS_PROFILE is `default`, `quick` (0.1 x), `nightly` (20 x)."""
+"""How many examples Hypothesis tries. HYPOTHESIS_PROFILE is `default`, `quick` (0.1 x) or `nightly`
+(20 x)."""
 
 from __future__ import annotations
 
@@ -7,19 +8,20 @@ import os
 from hypothesis import HealthCheck, settings
 
 EXAMPLES = 80
-"""Histories of each stateful test in the default profile; there are 12, on four servers."""
+"""How many histories each stateful test tries in the default profile. There are 12 such tests, on
+four servers."""
 
 HUNT = 300
-"""Histories within which the state machine alone must find a planted defect, on one server."""
+"""Within how many histories the state machine alone must find a planted defect, on one server."""
 
 STEPS = 50
-"""The most steps of a history."""
+"""How many steps a history has at the most."""
 
 FACTORS = {"default": 1.0, "quick": 0.1, "nightly": 20.0}
 
 
 def load() -> str:
-    """Register the profiles, load the one that is asked for, and return its name."""
+    """Register the profiles, load the requested one, and return its name."""
     for name, factor in FACTORS.items():
         settings.register_profile(
             name,
@@ -29,17 +31,17 @@ def load() -> str:
             print_blob=True,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
-    profile = _asked_for()
+    profile = _requested()
     settings.load_profile(profile)
     return profile
 
 
 def scaled(examples: int) -> int:
-    """So many examples in the default profile, and accordingly in the others."""
-    return max(1, int(examples * FACTORS[_asked_for()]))
+    """Scale a number of examples, given for the default profile, to the requested profile."""
+    return max(1, int(examples * FACTORS[_requested()]))
 
 
-def _asked_for() -> str:
+def _requested() -> str:
     profile = os.environ.get("HYPOTHESIS_PROFILE", "default")
     if profile not in FACTORS:
         raise ValueError(f"HYPOTHESIS_PROFILE must be one of {', '.join(FACTORS)}, not {profile}")

@@ -1,10 +1,14 @@
-"""A TCP proxy on loopback that does to whole messages what networks do to packets.
+"""A TCP proxy on loopback that drops, duplicates and delays whole messages.
 
-It reads the client's stream as RESP commands, one at a time, and the server's as RESP replies. To
-the commands named in `Faults.commands` it may: drop the reply after the server ran it, drop the
-command before, or deliver a second copy of it later, over a connection of its own. After a drop it
-closes the client's connection, as a broken network would. Everything else gets by, so that
-connections can be set up.
+It reads RESP commands from the client, one at a time, and RESP replies from the server. For a
+command that is listed in `Faults.commands`, it may
+
+* drop the command before the server runs it,
+* drop the reply after the server has run it, or
+* deliver a second copy of the command later, over a connection of its own.
+
+After a drop it closes the client's connection, as a broken network would. All other commands pass,
+so that clients can set up their connections.
 """
 
 from __future__ import annotations
@@ -19,7 +23,15 @@ HOST = "127.0.0.1"
 
 
 class Faults(NamedTuple):
-    """How often, from 0 to 1; how late a copy comes, in seconds; and to which commands."""
+    """Which faults the proxy makes.
+
+    Attributes:
+        drop_replies: the rate of dropped replies, from 0 to 1.
+        drop_requests: the rate of dropped commands.
+        copies: the rate of commands that are delivered again later.
+        delay: how much later, in seconds: the least and the most.
+        commands: the commands that are affected.
+    """
 
     drop_replies: float = 0.0
     drop_requests: float = 0.0
@@ -29,7 +41,7 @@ class Faults(NamedTuple):
 
 
 class FaultyProxy:
-    """Listens on a port of its own until `close`; counts the faults that it made."""
+    """Listens on a port of its own until it is closed. It counts the faults that it has made."""
 
     def __init__(self, target_port: int, faults: Faults, seed: int) -> None:
         self.faults = faults
@@ -46,7 +58,7 @@ class FaultyProxy:
         self._spawn(self._accept)
 
     def drain(self) -> None:
-        """Wait until every copy that is still under way has been delivered."""
+        """Wait until every delayed copy has been delivered."""
         for copy in self._copies:
             copy.join()
 
@@ -81,10 +93,10 @@ class FaultyProxy:
             self._spawn(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
-        """One client, one connection to the server, command by command."""
+        """Serve one client, command by command, over a server connection of its own."""
         with client, socket.create_connection(self._target) as server:
             with self._lock:
-                # Else one that was accepted just before would be missed by `close`, and stay.
+                # `close` would miss a connection that was accepted just before it, and leak it.
                 if self._closing:
                     return
                 self._open |= {client, server}
@@ -138,13 +150,13 @@ class FaultyProxy:
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """End what a thread waits for; the other side may have gone first."""
+    """Wake a thread that waits on this socket. The other side may have hung up already."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
 
 def read_message(stream: BinaryIO) -> bytes:
-    """One whole RESP value, as it came; empty at the end of the stream."""
+    """Read one whole RESP value, unparsed. Returns nothing at the end of the stream."""
     line = stream.readline()
     kind, rest = line[:1], line[1:].strip()
     if kind in b"$!=" and kind and rest != b"-1":

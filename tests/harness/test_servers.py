@@ -1,4 +1,4 @@
-"""The servers of the tests: each is what it says it is, is alone, and is gone afterwards."""
+"""Each server has the version it claims, is independent of others, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ time.sleep(60)
 
 
 @each_binary
-def test_it_starts_answers_and_is_gone(binary: Binary) -> None:
+def test_it_starts_answers_and_leaves_nothing_behind(binary: Binary) -> None:
     one, other = RedisServer(binary), RedisServer(binary)
     try:
         assert one.socket != other.socket
@@ -60,7 +60,8 @@ def test_it_dies_with_a_pytest_that_is_killed(binary: Binary) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """A zombie does not: in a container there may be no init that reaps it."""
+    """Whether the process runs. A zombie does not; in a container, no init may be there to reap
+    it."""
     try:
         os.kill(pid, 0)
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
@@ -77,7 +78,7 @@ def test_a_server_that_does_not_start_says_why() -> None:
         RedisServer(REAL[0], "--no-such-option", "1")
 
 
-def test_what_is_left_out_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_binary_is_reported_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = [("gone", None), ("no server", Path(sys.executable))]
     monkeypatch.setattr(servers, "_candidates", lambda: candidates)
     assert find_binaries.__wrapped__() == (
@@ -87,7 +88,7 @@ def test_what_is_left_out_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_run_without_any_real_server_fails_and_says_why() -> None:
-    """A run on fakeredis alone proves less than it shows."""
+    """A run on fakeredis alone would pass and prove little."""
     program = """
 import pytest, sys
 from tests.harness import servers

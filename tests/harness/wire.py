@@ -1,8 +1,12 @@
-"""The wire, as spec/PROTOCOL.md describes it, for tests: from the oracle's messages and state to
-what stands in Redis, and back. Written from the specification, not from `distkit`'s code."""
+"""Converts between the oracle's messages and state and the bytes that spec/PROTOCOL.md defines.
+
+It was written from the specification, independently of `distkit`'s code, so that the tests do not
+compare production with itself.
+"""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import redis
@@ -10,27 +14,40 @@ import redis
 from oracle import model
 
 LAYOUT = 1
-OPS = {
-    **{"inc": "+", "set_on_instance": "=", "delete_on_instance": "=", "set": "!", "delete": "~"},
-    **{"look": "?", "drop": "x"},
-}
 FIRST_ARG = 3
-"""EVALSHA, hash, number of keys: the script's keys and arguments follow."""
+"""After EVALSHA, the hash and the number of keys come the script's keys and arguments."""
 WALL = 6
-"""Which of the script's arguments is the wall clock."""
+"""The index of the wall clock among the script's arguments."""
 
 
 def spell(step: model.Step) -> str:
-    if step.op == "get":
+    """A step as a request spells it ("Steps")."""
+    if step.op in model.OWN_OPERATIONS:
+        return model.OWN_OPERATIONS[step.op].letter
+    letter = model.OPERATIONS[step.op].letter
+    return f"{_condition(step.condition)}{letter}{step.count}" if letter else ""
+
+
+def _condition(condition: model.Condition | None) -> str:
+    if condition is None:
         return ""
-    if step.op in (model.LOOK, model.DROP):
-        return OPS[step.op]
-    condition = f"{step.condition.relation[0]}{step.condition.operand}" if step.condition else ""
-    return f"{condition}{OPS[step.op]}{step.count}"
+    if condition == model.ALWAYS:
+        return f"g-{model.LIMIT + 1}"
+    return f"{condition.relation[0]}{condition.operand}"
+
+
+def spell_all(steps: tuple[model.Step, ...]) -> str:
+    """The steps on one counter. The same `inc` several times in a row is spelled once."""
+    words = []
+    for step, same in itertools.groupby(steps):
+        times = len(list(same))
+        once = step.op == "inc" and step.condition is None and times > 1
+        words.append(f"{spell(step)}*{times}" if once else spell(step) * times)
+    return "".join(words)
 
 
 def request(message: model.Message, prefix: str, wall: int, label: str = "") -> tuple[str, ...]:
-    """The script's KEYS and ARGV, in one row."""
+    """A request as the script's KEYS followed by its ARGV."""
     root = f"distkit:{{{prefix}}}:"
     keys = [root + "instances", root + "keys"]
     args: list[object] = [message.instance, _session(message), message.seq, message.acked]
@@ -38,7 +55,7 @@ def request(message: model.Message, prefix: str, wall: int, label: str = "") -> 
     args += [message.last, label] if isinstance(message, model.Open) else []
     for part in message.parts if isinstance(message, model.Request) else ():
         keys.append(f"{root}counter:{part.key}")
-        args += [*part.memory, "".join(map(spell, part.steps))]
+        args += [*part.memory, spell_all(part.steps)]
     return tuple(str(word) for word in [*keys, *args])
 
 
@@ -51,7 +68,7 @@ def _session(message: model.Message) -> str:
 
 
 def reply(message: model.Reply) -> list[int]:
-    """The script's answer."""
+    """A reply as the script returns it."""
     if isinstance(message, model.Opened):
         return [1, message.session]
     if isinstance(message, model.NoSession):
@@ -64,13 +81,13 @@ def reply(message: model.Reply) -> list[int]:
 
 
 def limbs(total: int) -> tuple[int, int]:
-    """A total as high * 2^53 + low, both of one sign."""
+    """Split a total into high * 2^53 + low, with the same sign."""
     high, low = divmod(abs(total), 2**53)
     return (high, low) if total >= 0 else (-high, -low)
 
 
 def with_wall(command: tuple[Any, ...], wall: int) -> list[Any]:
-    """A script command as it would be executed at this time: the server reads the clock itself."""
+    """A script command with this wall clock: a late copy is executed at the time of its arrival."""
     words = list(command)
     words[FIRST_ARG + int(words[2]) + WALL] = wall
     return words
@@ -87,26 +104,28 @@ def numbered_by_redis(
 
 
 NOTHING_CLOSED = 7
-"""The stamp of the last closing, where `store` has to give one: any number would do."""
+"""The stamp of the last closing that `store` writes. Any number will do."""
 
 
 def store(
     client: Any, prefix: str, server: model.Server, labels: dict[str, str] | None = None
 ) -> None:
-    """Make Redis hold this of a prefix, and nothing else of it. Works on a pipeline, too.
+    """Write this state of a prefix into an empty Redis. The client may be a pipeline.
 
-    What only Redis keeps is chosen as a real history would have it: a counter is as of the last
-    search of its slices, when the earliest expiry was that of their owners now. If the slice of
-    some owner does not count, its session was closed since, for the search would have removed it.
+    Fields that the oracle does not have get values that a real history could have produced. Each
+    counter looks as if its slices had just been searched: `expires` is the earliest expiry of their
+    owners. If a slice does not count, its session was closed after that search, which would
+    otherwise have removed the slice.
     """
     root = f"distkit:{{{prefix}}}:"
     if server.clock is not None:
-        numbers = (LAYOUT, server.clock, server.wall, server.opened, NOTHING_CLOSED, server.due)
+        numbers = (LAYOUT, server.clock, server.wall, server.opened, NOTHING_CLOSED)
+        head = _text((*numbers, server.due or 0))
         entries = {
             name: _entry(session, (labels or {}).get(name, ""))
             for name, session in server.sessions.items()
         }
-        client.hset(root + "instances", mapping={":": _text(numbers), **entries})
+        client.hset(root + "instances", mapping={":": head, **entries})
     for key, counter in server.counters.items():
         owners = [
             owner
@@ -115,16 +134,17 @@ def store(
         ]
         closed = NOTHING_CLOSED - (len(owners) < len(counter.slices))
         expires = min((o.heartbeat + o.threshold for o in owners), default=server.clock or 0)
-        head = (LAYOUT, counter.epoch, *limbs(counter.total), expires, closed)
+        head = _text((LAYOUT, counter.epoch, *limbs(counter.total), expires, closed))
         slices = {name: _slice(mine) for name, mine in counter.slices.items()}
-        client.hset(f"{root}counter:{key}", mapping={":": _text(head), **slices})
+        client.hset(f"{root}counter:{key}", mapping={":": head, **slices})
     if server.keys:
         client.hset(root + "keys", mapping=dict(server.keys))
 
 
 def _entry(session: model.Session, label: str) -> str:
     expires = session.heartbeat + session.threshold
-    return f"{_text((expires, session.threshold, session.number, session.seq))} {label}"
+    numbers = (expires, session.threshold, session.number, int(session.fresh), session.seq)
+    return f"{_text(numbers)} {label}"
 
 
 def _slice(mine: model.Slice) -> str:
@@ -138,7 +158,7 @@ def _text(numbers: tuple[int, ...]) -> str:
 
 
 class Stored:
-    """What Redis holds of one prefix: as the oracle would hold it, and what only Redis has.
+    """What Redis holds for one prefix: the oracle's state, and the fields that only Redis has.
 
     Attributes:
         server: the state as the oracle would hold it.
@@ -158,7 +178,7 @@ class Stored:
 
     @classmethod
     def of(cls, prefix: str, everything: dict[str, Any]) -> Stored:
-        """From what was read already, by the names of the Redis keys."""
+        """Parse values that have already been read, by the names of their Redis keys."""
         stored = cls.__new__(cls)
         stored._read(f"distkit:{{{prefix}}}:", everything)
         return stored
@@ -185,14 +205,16 @@ class Stored:
         self.labels: dict[str, str] = {}
         if not fields:
             return
-        layout, clock, wall, opened, self.closed, due = _numbers(fields.pop(":"))
+        layout, clock, wall, opened, closed, due = _numbers(fields.pop(":"))
         assert layout == LAYOUT
         sessions = {}
         for name, field in fields.items():
-            *numbers, self.labels[name] = field.split(" ", 4)
-            expires, threshold, number, seq = map(int, numbers)
-            sessions[name] = model.Session(expires - threshold, threshold, number, seq)
-        self.server = model.Server(clock, wall, due, opened, model.Map(sessions))
+            *numbers, self.labels[name] = field.split(" ", 5)
+            expires, threshold, number, fresh, seq = map(int, numbers)
+            entry = (expires - threshold, threshold, number, seq, bool(fresh))
+            sessions[name] = model.Session(*entry)
+        self.closed = closed
+        self.server = model.Server(clock, wall, due or None, opened, model.Map(sessions))
 
     def _counter(self, key: str, fields: dict[str, str]) -> model.Counter:
         layout, epoch, high, low, self.expires[key], self.closed_of[key] = _numbers(fields.pop(":"))
@@ -224,4 +246,5 @@ def _numbers(field: str) -> list[int]:
 
 
 def text(word: Any) -> str:
+    """A word of a command or reply as text."""
     return word.decode() if isinstance(word, bytes) else str(word)

@@ -17,13 +17,20 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from distkit import Change, Comparator, DistkitError, StrictInstanceAwareCounter
+import distkit
+from distkit import Change, DistkitError, StrictInstanceAwareCounter
+from distkit.testing import driver_of
 
 ON_A_KEY = ("get", "inc", "dec", "set", "set_on_instance", "delete", "delete_on_instance",
             "inc_if", "set_if", "set_on_instance_if")  # fmt: skip
 OTHERS = ("heartbeat", "clear_on_instance", "clear", "leave")
 ERRORS = {"InvalidKeyError": "invalid_key", "CounterOverflowError": "overflow",
           "OutcomeUnknownError": "unknown", "NotExecutedError": "not_executed"}  # fmt: skip
+
+
+# What the counter here has.
+FEATURES = [name for name, has in (("applied", hasattr(Change, "applied")),
+                                   ("always", hasattr(distkit, "always"))) if has]  # fmt: skip
 
 
 class Port:
@@ -39,7 +46,7 @@ class Port:
     def hello(self, message: dict[str, Any]) -> dict[str, Any]:
         return {"protocol": 1, "port": "distkit for Python", "clock": "virtual",
                 "instances": "many", "operations": [*ON_A_KEY, *OTHERS],
-                "faults": ["lose_reply", "give_up", "empty"]}  # fmt: skip
+                "faults": ["lose_reply", "give_up", "empty"], "features": FEATURES}  # fmt: skip
 
     def reset(self, message: dict[str, Any]) -> dict[str, Any]:
         self.prefix, self.threshold_ms = message["prefix"], message["threshold_ms"]
@@ -60,15 +67,17 @@ class Port:
         self.wall_ms, self.lose_reply = message.get("wall_ms", 0), message.get("lose_reply", False)
         self.give_up = message.get("give_up", False)
         given = {name: message[name] for name in ("key", "comparator", "count") if name in message}
-        if "comparator" in given:
-            given["comparator"] = Comparator(given["comparator"], message["value"])
-        method = "_leave" if message["op"] == "leave" else message["op"]
+        method = message["op"]
         try:
-            result = getattr(counter, method)(*given.values())
+            if "comparator" in given:
+                given["comparator"] = _comparator(message)
+            has = driver_of(counter) if method == "leave" else counter
+            result = getattr(has, method)(*given.values())
         except DistkitError as error:
             return {"error": ERRORS[type(error).__name__], "message": str(error)}
         if isinstance(result, Change):
-            return {"new": result.new._asdict(), "old": result.old._asdict()}
+            answer = {"new": result.new._asdict(), "old": result.old._asdict()}
+            return answer | {name: getattr(result, name) for name in FEATURES if name == "applied"}
         return result._asdict() if result else {}
 
     def join(self, name: str) -> Any:
@@ -85,6 +94,11 @@ class Port:
     def run(self) -> None:
         for line in sys.stdin:
             print(json.dumps(self.answer(json.loads(line))), flush=True)
+
+
+def _comparator(message: dict[str, Any]) -> Any:
+    operand = [message["value"]] if "value" in message else []
+    return getattr(distkit, message["comparator"])(*operand)
 
 
 def _client(port: Port) -> Any:

@@ -227,7 +227,10 @@ def test_status_2_a_crash_is_shrunk_and_saved_as_well(tmp_path: Path) -> None:
         (("verify", "--examples", "0", "--", "port"), "0 is not in the range"),
         (("verify", "--without", "fly", "--", "port"), "'fly' is not one of"),
         (("verify", "--replay", "never-saved", "--", "port"), "no saved history 'never-saved'"),
-        (("replay", "never-recorded.jsonl"), "does not exist"),
+        (
+            ("replay", "never-recorded.jsonl"),
+            "there is no file 'never-recorded.jsonl', and no golden",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

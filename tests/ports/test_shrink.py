@@ -1,4 +1,4 @@
-"""A failing history is made short: oracle/conform/shrink.py, on failures that are known beforehand."""
+"""A failing history is made short: oracle/conform/shrink.py, on failures known beforehand."""
 
 from __future__ import annotations
 

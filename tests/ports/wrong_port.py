@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from distkit.redis.sync import transport_for
+from distkit.testing import use_script
 from tests.equivalence.mutants import MUTANTS
 from tests.ports.python_port import Port
 
@@ -90,7 +90,7 @@ def planted(defect: str) -> type[Port]:
     class Planted(Port):
         def join(self, name: str) -> Any:
             counter = super().join(name)
-            counter._transport = transport_for(self.client, lambda: self.wall_ms, mutant.script())
+            use_script(counter, mutant.script())
             return counter
 
     return Planted

@@ -36,10 +36,10 @@ function checkCount(n) {
   return BigInt(n);
 }
 
-/** R15. */
+/** R15. `always` has no value. */
 function checkCondition(test, value) {
-  if (!isTest(test)) throw new CounterError('invalid_comparator', `eq, ne, lt or gt, not ${test}`);
-  return { test, value: checkCount(value) };
+  if (!isTest(test)) throw new CounterError('invalid_comparator', `eq, ne, lt, gt or always, not ${test}`);
+  return test === 'always' ? { test } : { test, value: checkCount(value) };
 }
 
 export class Counter {

@@ -46,9 +46,12 @@ async function call(message) {
   wallMs = message.wall_ms;
   loseReply = message.lose_reply ?? false;
   giveUp = message.give_up ?? false;
-  const given = ['key', 'comparator', 'value', 'count'].filter((name) => name in message).map((name) => message[name]);
-  const answer = await counter[message.op](...given);
-  if (CONDITIONAL.includes(message.op)) return { new: named(answer[0]), old: named(answer[1]) };
+  const { key, comparator, value, count } = message;
+  if (CONDITIONAL.includes(message.op)) {
+    const [after, before, applied] = await counter[message.op](key, comparator, value, count);
+    return { new: named(after), old: named(before), applied };
+  }
+  const answer = await counter[message.op](...(key === undefined ? [] : [key, count]));
   return answer ? named(answer) : {};
 }
 
@@ -58,6 +61,7 @@ const EVENTS = {
   hello: () => ({
     protocol: 1, port: 'distkit for Node', clock: 'virtual', instances: 'many',
     operations: [...ON_A_KEY, ...CONDITIONAL, ...OTHERS], faults: ['lose_reply', 'give_up', 'empty'],
+    features: ['applied', 'always'],
   }),
   reset(message) {
     history = message;

@@ -68,16 +68,21 @@ const TESTS = {
   ne: (a, b) => a !== b,
   lt: (a, b) => a < b,
   gt: (a, b) => a > b,
+  always: () => true,
 };
+// In a request `always` is a condition that holds for every total and count in range; out of range
+// the step is refused, whatever its condition (R15, R2).
+const ALWAYS = `g${-SPAN}`;
 export const isTest = (name) => Object.hasOwn(TESTS, name);
 
-/** R15 with R2's refusals: the answer is two pairs, after and before. */
+/** R15 with R2's refusals: the answer is two pairs, after and before, and whether the condition held. */
 function executeIf(state, { kind, n, when }) {
   const subject = kind === 'set_on_instance' ? state.count : state.total;
-  const after = TESTS[when.test](subject, when.value) ? STEPS[kind].run(state, n)[0] : state;
+  const applied = TESTS[when.test](subject, when.value);
+  const after = applied ? STEPS[kind].run(state, n)[0] : state;
   const pairs = [after, state].map((s) => [s.total, s.count]);
   if (!pairs.flat().every(inRange)) return [state, overflow()];
-  return [after, pairs.map((pair) => pair.map(Number))];
+  return [after, [...pairs.map((pair) => pair.map(Number)), applied]];
 }
 
 /** R9 with R2's refusals: the state after, and the answer or the error. */
@@ -89,7 +94,10 @@ function execute(state, step) {
   return reported.every(inRange) ? [after, answer.map(Number)] : [state, overflow()];
 }
 
-const condition = ({ when }) => (when ? `${when.test[0]}${when.value}` : '');
+function condition({ when }) {
+  if (!when) return '';
+  return when.test === 'always' ? ALWAYS : `${when.test[0]}${when.value}`;
+}
 const written = (step) => STEPS[step.kind].sign && `${condition(step)}${STEPS[step.kind].sign}${step.n}`;
 
 export class Session {
