@@ -26,10 +26,17 @@ MOST_KEYS: Final = 100
 
 
 class Caller(Protocol):
-    """Somebody who waits for steps to be executed; no steps at all are a heartbeat."""
+    """Somebody who waits for steps to be executed.
+
+    Attributes:
+        steps: what it waits for; none, if it leaves or sends a heartbeat.
+        leaving: whether it ends the instance's life (R16).
+        beating: whether it is a heartbeat, which looks after the remembered counters.
+    """
 
     steps: Sequence[Step]
     leaving: bool
+    beating: bool
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the outcomes any more. If it was not taken yet, it never is."""
@@ -88,7 +95,10 @@ class Queue:
         size = _how_many(queue) if len(queue) > 1 else 1
         group = queue[:size]
         # The call first: it belongs to nobody until there is a group.
-        self._call = _shared_call(group) if size > 1 else Call(group[0].steps, group[0].leaving)
+        first = group[0]
+        self._call = (
+            _shared_call(group) if size > 1 else Call(first.steps, first.leaving, first.beating)
+        )
         self._group_and_queue = group, queue[size:]
         self.is_shared = size > 1
         return self._call
@@ -130,9 +140,9 @@ def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
 
 
 def _how_many(queue: Sequence[Caller]) -> int:
-    """How many callers at the head of the queue fit into one request. A leaving caller goes alone
-    (R16)."""
-    if queue[0].leaving:
+    """How many callers at the head of the queue fit into one request. A caller that leaves goes
+    alone (R16), and so does a heartbeat, whose looks share no counter with other steps (R18)."""
+    if queue[0].leaving or queue[0].beating:
         return 1
     steps, count = 0, 0
     keys: set[str] = set()
@@ -140,7 +150,7 @@ def _how_many(queue: Sequence[Caller]) -> int:
         steps += len(caller.steps)
         for step in caller.steps:
             keys.add(step.key)
-        if caller.leaving or ((steps > MOST_STEPS or len(keys) > MOST_KEYS) and count):
+        if caller.leaving or caller.beating or ((steps > MOST_STEPS or len(keys) > MOST_KEYS) and count):
             break
         count += 1
     return count

@@ -147,6 +147,7 @@ class InMemoryCounter:
                 f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
             )
         self._instance = model.Instance(_checked_name(name, "instance_id"), threshold)
+        self._rounds = model.Rounds()
 
     @property
     def instance_id(self) -> str:
@@ -248,8 +249,10 @@ class InMemoryCounter:
     # --- Every counter ---------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        """Say that this instance is alive, and nothing else (R4)."""
-        self._run(lambda: ())
+        """Say that this instance is alive (R4), and look after its counters (R10, R18)."""
+        with self._server.lock:
+            made, self._rounds = model.make_heartbeat(self._instance, self._rounds, self._make)
+            self._instance = made.instance
 
     def clear_on_instance(self) -> None:
         """Remove this instance's slices on every key."""
@@ -296,13 +299,9 @@ class InMemoryCounter:
 
     def _make(self, begun: model.Instance) -> model.Made:
         """Make the call that has begun, over a network that does not fail."""
-        assert begun.call is not None
-        touched = {key for _, key, _ in begun.call.todo}
         state = self._server.state(self._prefix)
         state, instance, outcomes = model.finish_at_once(state, begun, self._server.wall_ms)
-        if instance.fence != begun.fence:
-            touched.update(instance.memory)  # they were put back into a new session
-        self._server.keep(self._prefix, state, touched)
+        self._server.keep(self._prefix, state)
         return model.Made(instance, outcomes)
 
 

@@ -12,7 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from oracle.model.instance import NOT_EXECUTED, UNKNOWN, Instance, Outcome, begin, begin_leaving
+from oracle.model.housekeeping import Rounds, plan
+from oracle.model.instance import (
+    NOT_EXECUTED,
+    UNKNOWN,
+    Instance,
+    Outcome,
+    begin,
+    begin_leaving,
+    begin_looking,
+)
 from oracle.model.operations import Step
 from oracle.model.state import HERE, Server
 
@@ -85,6 +94,17 @@ def clear_on_instance_steps(instance: Instance) -> Steps:
 def clear_steps(instance: Instance, existing: Iterable[str]) -> Steps:
     """R9: `set(0)` on every counter that exists or that the instance remembers, in that order."""
     return tuple((key, Step("set", 0)) for key in sorted({*existing, *instance.memory}))
+
+
+def make_heartbeat(instance: Instance, rounds: Rounds, make: Make) -> tuple[Made, Rounds]:
+    """R4: say that the instance is alive, and look after its counters (R10, R18).
+
+    Returns:
+        What came of it, and where the housekeeping is then.
+    """
+    looks, let_go, rounds = plan(rounds, instance)
+    made = make(begin_looking(instance, looks, let_go))
+    return made, rounds.after(made.instance)
 
 
 def make_leave(instance: Instance, make: Make) -> Made:

@@ -56,9 +56,9 @@ Outcome = CounterState | Change | str
 
 
 class Call(NamedTuple):
-    """A call under way, until `done`. `todo` holds (position, key, step); `indeterminate` says that an
-    earlier transmission of these steps may have been executed; `failure` names what ended the call
-    before its time; `leaving` is a call that closes the session, and does nothing else."""
+    """A call under way, until `done`. `todo` holds (position, key, step); `indeterminate` says that
+    an earlier transmission of these steps may have been executed; `failure` names what ended the
+    call before its time; `leaving` is a call that drops the slices and closes the session."""
 
     todo: tuple[tuple[int, str, Step], ...]
     outcomes: Map[int, Outcome] = Map()
@@ -183,7 +183,7 @@ def _by_key(instance: Instance) -> dict[str, list[tuple[int, Step]]]:
 
 
 def hear(instance: Instance, reply: Reply, resent: bool) -> Instance:
-    """Take the reply to `instance.sent`. What follows is for `speak` to say, until the call is done.
+    """Take the reply to `instance.sent`. `speak` says what follows, until the call is done.
 
     Args:
         reply: what the server answered.

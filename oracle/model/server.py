@@ -206,7 +206,8 @@ def _execute(server: Server, request: Request, session: Session) -> tuple[Server
 
 
 def _run(counter: Counter, part: Part, request: Request) -> Counter:
-    """R9: the counter after the steps. R18: after a look, a slice of 0 is gone; after a drop, any."""
+    """R9: the counter after the steps. R18: after a look, a slice of 0 is gone; after a drop, any
+    slice."""
     name, before = request.instance, counter.view(request.instance)
     ops = {step.op for step in part.steps}
     if writes(part.steps):
