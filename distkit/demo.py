@@ -19,8 +19,8 @@ MISSING = "python -m distkit.demo needs {}: pip install 'distkit-counter[demo]'"
 try:
     from rich.console import Console
     from rich.table import Table
-except ModuleNotFoundError as missing:
-    raise SystemExit(MISSING.format(str(missing.name).partition(".")[0])) from None
+except ModuleNotFoundError as _missing:
+    raise SystemExit(MISSING.format(str(_missing.name).partition(".")[0])) from None
 
 KEY = "connections"
 
