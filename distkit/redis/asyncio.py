@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import time
 import weakref
@@ -39,6 +40,7 @@ from distkit.redis.script import COUNTER, Scan, Script, Wall, pack
 from distkit.redis.settings import (
     MOST_IDLE,
     MOST_REDIRECTIONS,
+    SHARED,
     STAYS_FRESH_S,
     Place,
     checked_pool,
@@ -79,9 +81,29 @@ async def _closing(connections: deque[tuple[Any, float]]) -> AsyncGenerator[None
     try:
         yield
     finally:
-        while connections:
-            connection, _ = connections.pop()
-            await _drop(connection)
+        await _close(connections)
+
+
+async def _close(connections: deque[tuple[Any, float]]) -> None:
+    while connections:
+        connection, _ = connections.pop()
+        await _drop(connection)
+
+
+def _disconnect_with(pool: Any) -> None:
+    """Have whatever disconnects the pool close the idle connections of its counters too."""
+    if SHARED in vars(pool):
+        return
+    vars(pool)[SHARED] = {}
+    disconnect = pool.disconnect
+
+    @functools.wraps(disconnect)
+    async def disconnect_all(*args: Any, **options: Any) -> None:
+        for idle in list(_idle_by_key(pool).values()):
+            await _close(idle.connections)
+        await disconnect(*args, **options)
+
+    pool.disconnect = disconnect_all
 
 
 async def _drop(connection: Any) -> None:
@@ -193,10 +215,15 @@ class PoolTransport:
         scan.hear(await self._deliver(scan, scan.words()))
 
     async def _deliver(self, message: Message, words: tuple[Any, ...]) -> Any:
-        """Transmit as often as the retry policy allows."""
+        """Transmit as often as the retry policy allows.
+
+        redis-py connects before it follows the policy, and what it does if that fails depends on
+        its release. So a first connection is made as redis-py makes it, and nothing is added.
+        """
         try:
+            connection = await self._connection(as_the_client=True)
             try:
-                return await self._transmit(message, words)
+                return await self._exchange(connection, message, words)
             except UNREACHABLE as error:
                 return await self._again(message, words, error)
         except Exception as error:
@@ -275,12 +302,14 @@ class PoolTransport:
         return looks_elsewhere(self._client.connection_pool)
 
     def _idle(self) -> Idle:
-        return _idle_of(self._client.connection_pool, self._deadline)
+        pool = self._client.connection_pool
+        _disconnect_with(pool)
+        return _idle_of(pool, self._deadline)
 
     def _keep(self, connection: Any) -> bool:
         return self._idle().keep(connection)
 
-    async def _connection(self) -> Any:
+    async def _connection(self, as_the_client: bool = False) -> Any:
         """An idle connection that still works, or a new one."""
         idle = self._idle().connections
         while idle:
@@ -288,7 +317,7 @@ class PoolTransport:
             if self._is_usable(connection, used_at):
                 return connection
             await _drop(connection)
-        return await self._connected(self._place())
+        return await self._connected(self._place(), as_the_client)
 
     def _is_usable(self, connection: Any, used_at: float) -> bool:
         if not connection.is_connected or leads_elsewhere(self._pool(), connection):
@@ -300,11 +329,16 @@ class PoolTransport:
     def _pool(self) -> Any:
         return self._client.connection_pool
 
-    async def _connected(self, place: Place) -> Any:
-        connection, _ = made(place, Retry, self._deadline)
+    async def _connected(self, place: Place, as_the_client: bool = False) -> Any:
+        """A new connection, tried once, or as often as the client would try."""
+        connection, policy = made(place, Retry, self._deadline)
+        once = connection.retry
+        if as_the_client:
+            connection.retry = policy
         await self._idle().open()
         try:
             await connection.connect()
+            connection.retry = once
         except BaseException:
             await _drop(connection)
             raise
@@ -324,6 +358,19 @@ class ClusterTransport(PoolTransport):
         super().__init__(client, wall, deadline)
         self._key = b""
         self._moved_to: tuple[str, int] | None = None
+
+    async def _deliver(self, message: Message, words: tuple[Any, ...]) -> Any:
+        """The policy of a cluster's client covers connecting, too."""
+        try:
+            try:
+                return await self._transmit(message, words)
+            except UNREACHABLE as error:
+                return await self._again(message, words, error)
+        except Exception as error:
+            verdict = judged(error, message)
+            if verdict is error:
+                raise
+            raise verdict from error
 
     async def _transmit(self, message: Message, words: tuple[Any, ...]) -> Any:
         self._key = message.keys[0]
@@ -384,15 +431,21 @@ class ClusterTransport(PoolTransport):
 
 
 def _idle_of(owner: Any, key: Any) -> Idle:
-    """The idle connections of an owner in this event loop. Those of loops that are closed, which
-    cannot be used or closed any more, are forgotten."""
+    """The idle connections of an owner in this event loop."""
+    idle = _idle_by_key(owner)
+    return idle.setdefault(key, Idle()) if key not in idle else idle[key]
+
+
+def _idle_by_key(owner: Any) -> dict[Any, Idle]:
+    """All of the idle connections of an owner in this event loop. Those of loops that are closed,
+    which cannot be used or closed any more, are forgotten."""
     loop = asyncio.get_running_loop()
     loops: dict[Any, dict[Any, Idle]] = shared_by(owner, "loops", dict)
     if loop not in loops:
         for other in [other for other in loops if other.is_closed()]:
             del loops[other]
         loops[loop] = {}
-    return loops[loop].setdefault(key, Idle()) if key not in loops[loop] else loops[loop][key]
+    return loops[loop]
 
 
 def _has_ended(connection: Any) -> bool:

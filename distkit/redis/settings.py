@@ -3,7 +3,8 @@
 A counter does not take connections from the client's pool: it would hold one for as long as it
 counts, and with `max_connections=1` the rest of the program would starve. It makes its own from the
 pool's settings instead, one for each request in flight, and shares the idle ones with the other
-counters of the same client.
+counters of the same client. What disconnects the pool (closing the client, or a new master that
+Sentinel has named) closes the idle ones too.
 
 A connection of our own never retries: redis-py would retry inside of our retries. It gives up on a
 reply at the deadline, because a request that is sent again executes once (R11).
@@ -93,11 +94,13 @@ def kind_of(client: object) -> str:
 
 
 SharedT = TypeVar("SharedT")
+SHARED: Final = "_distkit_shared"
+"""The attribute of a pool or cluster that holds what its counters share."""
 
 
 def shared_by(owner: Any, key: Any, make: Callable[[], SharedT]) -> SharedT:
     """What the counters of a pool or cluster share. It lives as long as the owner."""
-    shared: dict[Any, SharedT] = vars(owner).setdefault("_distkit_shared", {})
+    shared: dict[Any, SharedT] = vars(owner).setdefault(SHARED, {})
     return shared.setdefault(key, make()) if key not in shared else shared[key]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 import weakref
@@ -32,6 +33,7 @@ from distkit.redis.script import COUNTER, Scan, Script, Wall, pack
 from distkit.redis.settings import (
     MOST_IDLE,
     MOST_REDIRECTIONS,
+    SHARED,
     STAYS_FRESH_S,
     Place,
     checked_pool,
@@ -53,11 +55,34 @@ class Idle:
         self.connections: deque[tuple[Any, float]] = deque()
         _every.add(self)
 
+    def close(self) -> None:
+        while self.connections:
+            with contextlib.suppress(IndexError):  # another thread took it
+                connection, _ = self.connections.pop()
+                connection.disconnect()
+
     def keep(self, connection: Any) -> None:
         if len(self.connections) >= MOST_IDLE:
             connection.disconnect()
         else:
             self.connections.append((connection, time.monotonic()))
+
+
+def _disconnect_with(pool: Any) -> None:
+    """Have whatever disconnects the pool close the idle connections of its counters too."""
+    if SHARED in vars(pool):
+        return
+    shared: dict[Any, Idle] = {}
+    vars(pool)[SHARED] = shared
+    disconnect = pool.disconnect
+
+    @functools.wraps(disconnect)
+    def disconnect_all(*args: Any, **options: Any) -> None:
+        for idle in list(shared.values()):
+            idle.close()
+        disconnect(*args, **options)
+
+    pool.disconnect = disconnect_all
 
 
 _every: weakref.WeakSet[Idle] = weakref.WeakSet()
@@ -130,10 +155,15 @@ class PoolTransport:
         scan.hear(self._deliver(scan, scan.words()))
 
     def _deliver(self, message: Message, words: tuple[Any, ...]) -> Any:
-        """Transmit as often as the retry policy allows."""
+        """Transmit as often as the retry policy allows.
+
+        redis-py connects before it follows the policy, and what it does if that fails depends on
+        its release. So a first connection is made as redis-py makes it, and nothing is added.
+        """
         try:
+            connection = self._connection(as_the_client=True)
             try:
-                return self._transmit(message, words)
+                return self._exchange(connection, message, words)
             except UNREACHABLE as error:
                 return self._again(message, words, error)
         except Exception as error:
@@ -207,20 +237,21 @@ class PoolTransport:
     def _idle(self) -> Idle:
         pool = self._client.connection_pool
         if pool is not self._pool:
+            _disconnect_with(pool)
             self._pool, self._shared = pool, shared_by(pool, self._deadline, Idle)
         return self._shared
 
     def _keep(self, connection: Any) -> None:
         self._idle().keep(connection)
 
-    def _connection(self) -> Any:
+    def _connection(self, as_the_client: bool = False) -> Any:
         """An idle connection that still works, or a new one."""
         idle = self._idle().connections
         while True:
             try:
                 connection, used_at = idle.pop()
             except IndexError:
-                return self._connected(self._place())
+                return self._connected(self._place(), as_the_client)
             if self._is_usable(connection, used_at):
                 return connection
             connection.disconnect()
@@ -235,10 +266,15 @@ class PoolTransport:
         except UNREACHABLE:
             return False
 
-    def _connected(self, place: Place) -> Any:
-        connection, _ = made(place, Retry, self._deadline)
+    def _connected(self, place: Place, as_the_client: bool = False) -> Any:
+        """A new connection, tried once, or as often as the client would try."""
+        connection, policy = made(place, Retry, self._deadline)
+        once = connection.retry
+        if as_the_client:
+            connection.retry = policy
         try:
             connection.connect()
+            connection.retry = once
         except BaseException:
             connection.disconnect()
             raise
@@ -257,6 +293,19 @@ class ClusterTransport(PoolTransport):
         super().__init__(client, wall, deadline)
         self._key = b""
         self._moved_to: tuple[str, int] | None = None
+
+    def _deliver(self, message: Message, words: tuple[Any, ...]) -> Any:
+        """The policy of a cluster's client covers connecting, too."""
+        try:
+            try:
+                return self._transmit(message, words)
+            except UNREACHABLE as error:
+                return self._again(message, words, error)
+        except Exception as error:
+            verdict = judged(error, message)
+            if verdict is error:
+                raise
+            raise verdict from error
 
     def _transmit(self, message: Message, words: tuple[Any, ...]) -> Any:
         self._key = message.keys[0]
