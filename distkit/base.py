@@ -11,14 +11,36 @@ import secrets
 import uuid
 import weakref
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 from distkit.core import operations
 from distkit.core.batching import Queue
-from distkit.core.instance import Instance
+from distkit.core.instance import Instance, Purpose, Request
 from distkit.core.operations import Step
-from distkit.core.pulse import Pulse
+from distkit.core.pulse import Pulse, Report
+from distkit.errors import NotExecutedError
 from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
+from distkit.redis.meaning import Abandoned
+from distkit.redis.script import Clock, Wall
+from distkit.redis.settings import deadline_s
+from distkit.tracing import OnRequest
+
+
+class Options(NamedTuple):
+    """The arguments of a counter's constructor, after the client and the prefix."""
+
+    threshold_ms: int
+    instance_id: str | None
+    reply_timeout_ms: int | None
+    on_request: OnRequest | None
+    clock_ms: Clock | None
+
+    def deadline(self) -> float:
+        """How long a transmission waits for its reply, in seconds."""
+        return deadline_s(self.reply_timeout_ms, self.threshold_ms)
+
+    def wall(self) -> Wall:
+        return Wall(self.clock_ms)
 
 
 class Driver(ABC):
@@ -26,15 +48,17 @@ class Driver(ABC):
 
     Args:
         client: the redis-py client.
-        prefix, threshold_ms, instance_id: as for the counter.
+        prefix: the namespace.
+        options: the other arguments of the counter.
 
     Attributes:
         client: the redis-py client.
         space: the Redis keys of the prefix.
-        transport: sends a request. It can be replaced.
+        transport: the way to Redis.
         instance: this instance's side of the protocol.
         queue: the callers that wait.
         pulse: when the next heartbeat is due.
+        report: what the log is told.
         is_alive: whether the program is inside the counter's `with` block.
     """
 
@@ -44,13 +68,13 @@ class Driver(ABC):
     instance: Instance
     queue: Queue
     pulse: Pulse
+    report: Report
     is_alive: bool
 
-    def __init__(
-        self, client: object, prefix: str, threshold_ms: int, instance_id: str | None
-    ) -> None:
-        name = str(uuid.uuid4()) if instance_id is None else instance_id
-        threshold = checked_int(threshold_ms, "dead_instance_threshold_ms")
+    def __init__(self, client: object, prefix: str, options: Options) -> None:
+        given = options.instance_id
+        name = str(uuid.uuid4()) if given is None else given
+        threshold = checked_int(options.threshold_ms, "dead_instance_threshold_ms")
         if not 1 <= threshold <= LIMIT:
             raise ValueError(
                 f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
@@ -58,18 +82,35 @@ class Driver(ABC):
         self.client = client
         self.space = Keyspace(prefix)
         # An earlier instance may have used an id that was given: its requests had low numbers.
-        seq = 0 if instance_id is None else secrets.randbits(40)
+        seq = 0 if given is None else secrets.randbits(40)
         self.instance = Instance(self.space, checked_name(name, "instance_id"), threshold, seq)
         self.queue = Queue()
         self.pulse = Pulse(threshold)
+        self.report = Report(name)
         self.is_alive = False
         _drivers.add(self)
+
+    def heard(self, request: Request) -> None:
+        """A request was answered."""
+        self.pulse.heard()
+        if request.purpose is Purpose.RESTORE:
+            self.report.putting_back(self.instance.to_put_back)
+
+    def conclude(self, request: Request, error: Exception) -> None:
+        """End the call with an error that is not the transport's `Abandoned`: the server refused
+        the request, or something failed on the way. Only if nothing can have been executed do the
+        callers get the error itself."""
+        if request.arrived:
+            self.instance.give_up(error)
+        else:
+            self.instance.refuse(error)
 
     @abstractmethod
     def reset_after_fork(self) -> None:
         """In a forked child: become a new instance, with a new id and nothing remembered."""
         self.instance = Instance(self.space, str(uuid.uuid4()), self.instance.threshold_ms)
         self.queue = Queue()
+        self.report = Report(self.instance.instance_id)
 
     def enter(self) -> None:
         """Begin a life: RuntimeError if it has begun already."""
@@ -110,6 +151,11 @@ class CounterBase:
             "a counter cannot be copied or pickled: two copies would act as one instance and lose "
             "counts. Create another counter with the same prefix instead"
         )
+
+
+def not_scanned(end: Abandoned) -> NotExecutedError:
+    """The error of a `clear` that could not learn which keys there are."""
+    return NotExecutedError(f"no reply from Redis ({end.__cause__}): nothing was deleted")
 
 
 _drivers: weakref.WeakSet[Driver] = weakref.WeakSet()

@@ -18,6 +18,9 @@ class DistkitError(Exception):
 
     outcomes: tuple[object, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.args))})"
+
 
 class InvalidKeyError(DistkitError, ValueError):
     """A prefix, key or instance id is not allowed (R1), or the Redis key of a counter holds
@@ -33,6 +36,12 @@ class OutcomeUnknownError(DistkitError, RedisConnectionError):
     and will not be executed after the next call. That call works, and its result shows what holds.
     If the session was lost meanwhile, a `set` or `delete` may have started a new epoch while the
     value that it set is gone."""
+
+
+class MisuseError(DistkitError, RuntimeError):
+    """The counter was called where it cannot work: from inside its own call in the same thread (by
+    a signal handler, or a `__del__` that the garbage collector runs), or from a second event loop
+    while the first one runs. Nothing was sent."""
 
 
 class NotExecutedError(DistkitError, RedisConnectionError):

@@ -9,25 +9,30 @@ which executes it once, and a caller that was cancelled while queued is not sent
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import redis.asyncio
 
-from distkit.base import Driver
+from distkit.base import Driver, Options, not_scanned
 from distkit.core.batching import Batch, result_of
-from distkit.core.instance import Outcome
+from distkit.core.instance import Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.core.pulse import Report
+from distkit.errors import MisuseError
 from distkit.redis.asyncio import Transport, transport_for
-from distkit.redis.shared import SCAN_ERRORS, Abandoned, Clock, KnownKeys
+from distkit.redis.meaning import Abandoned
+from distkit.redis.script import Scan
+from distkit.tracing import checked_hook, observed_async
 
 
 class TaskDriver(Driver):
     """The driver of the asyncio counter.
 
     Attributes:
+        send: sends one request and returns its reply; tests replace it.
         heart: the heartbeat task, inside `async with`.
     """
 
@@ -35,18 +40,20 @@ class TaskDriver(Driver):
         self,
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
         prefix: str,
-        threshold_ms: int,
-        instance_id: str | None,
-        clock_ms: Clock | None,
+        options: Options,
     ) -> None:
-        self.transport: Transport = transport_for(client, clock_ms)
-        super().__init__(client, prefix, threshold_ms, instance_id)
+        super().__init__(client, prefix, options)
+        self.transport: Transport = transport_for(client, options.wall(), options.deadline())
+        self.send: Callable[[Request], Awaitable[Reply]] = observed_async(
+            self.transport.send, checked_hook(options.on_request)
+        )
         self.heart: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._driving: asyncio.Future[Any] | None = None  # a caller, or a task for all callers
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
-        self._driving = self.heart = None
+        self._driving = self.heart = self._loop = None
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -65,7 +72,7 @@ class TaskDriver(Driver):
         try:
             await self.leave()
         except Exception as failure:
-            Report(self.instance.instance_id).could_not_leave(failure)
+            self.report.could_not_leave(failure)
 
     async def leave(self) -> None:
         """R16: remove the slices first, because a later instance of this id cannot know them."""
@@ -74,7 +81,7 @@ class TaskDriver(Driver):
                 await self.batch(self.clearing_of_this_instance())
         finally:
             for failure in await self.run((), leaving=True):
-                Report(self.instance.instance_id).could_not_leave(failure)
+                self.report.could_not_leave(failure)
 
     def _start_heart(self) -> None:
         beating = _beat(weakref.ref(self), Report(self.instance.instance_id), self.pulse.interval_s)
@@ -99,19 +106,21 @@ class TaskDriver(Driver):
 
     async def known_keys(self) -> set[str]:
         """The keys of every counter of the prefix."""
-        scan = KnownKeys(self.space)
+        scan = Scan(self.space)
         while not scan.done:
             try:
-                scan.hear(await self.client.execute_command(*scan.command, **scan.options))
-            except SCAN_ERRORS as error:
-                raise scan.judged(error) from error
+                await self.transport.scan(scan)
+            except Abandoned as end:
+                raise not_scanned(end) from end.__cause__
         return scan.found
 
     async def run(self, todo: Sequence[Step], leaving: bool = False) -> list[Outcome]:
         """Run the steps of one request; none at all are a heartbeat. Returns their outcomes."""
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
         caller = _Caller(loop=loop)
-        caller.steps, caller.leaving = todo, leaving
+        caller.driver, caller.steps, caller.leaving = self, todo, leaving
         self.queue.join(caller)
         if self.is_alive and self.heart is None:
             self._start_heart()
@@ -129,15 +138,41 @@ class TaskDriver(Driver):
                 self._driving = loop.create_task(self._drive())
         return caller.result()
 
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on the counter is used in this event loop. What the old one left in flight is
+        sent again; callers that waited in a loop that is closed now are forgotten."""
+        old = self._loop
+        if old is not None and old.is_running():
+            raise MisuseError(
+                "this counter is in use in another event loop, which is still running: create one "
+                "counter for each event loop. Nothing was sent"
+            )
+        if old is not None:
+            self.queue.forget(_Caller.is_stranded)
+            self._driving = self.heart = None
+        self._loop = loop
+
+    def gave_up(self) -> None:
+        """A caller was cancelled. If nobody waits for the request in flight any more, stop waiting
+        for its reply: it stays in flight, and whoever comes next sends it again on a connection
+        that may be better."""
+        driving = self._driving
+        if isinstance(driving, asyncio.Task) and self.queue.is_abandoned:
+            driving.cancel()
+
     # --- Driving ---------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
         """Send for one group after the other until nobody waits."""
-        while self.queue.is_busy:
-            await self._serve_a_group()
-            # Let the callers that were just served queue again. Otherwise every second request
-            # would carry only the few that had just missed one.
-            await asyncio.sleep(0)
+        try:
+            while self.queue.is_busy:
+                await self._serve_a_group()
+                # Let the callers that were just served queue again. Otherwise every second request
+                # would carry only the few that had just missed one.
+                await asyncio.sleep(0)
+        finally:
+            if self.queue.successor(None) is not None:  # it was cancelled
+                self._driving = asyncio.get_running_loop().create_task(self._drive())
 
     async def _serve_a_group(self) -> None:
         """Send for the group that was left unfinished, or for the next one."""
@@ -148,12 +183,12 @@ class TaskDriver(Driver):
         while not call.done:
             request = instance.speak()
             try:
-                instance.hear(await self.transport.send(request))
-                self.pulse.heard()
+                instance.hear(await self.send(request))
+                self.heard(request)
             except Abandoned as end:
                 instance.give_up(end.__cause__)
             except Exception as error:
-                instance.refuse(error)
+                self.conclude(request, error)
         self.queue.hand_out()
 
 
@@ -161,14 +196,26 @@ class _Caller(asyncio.Future[list[Outcome]]):
     """A task that waits for its steps: the future that it awaits, and is cancelled with. A
     `batching.Caller`."""
 
-    __slots__ = ("leaving", "steps")
+    __slots__ = ("driver", "leaving", "steps")
 
+    driver: TaskDriver
     steps: Sequence[Step]
     leaving: bool
 
+    def cancel(self, msg: Any = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.driver.gave_up()
+        return cancelled
+
+    def is_stranded(self) -> bool:
+        """Whether its event loop is closed, so that it waits for nothing any more."""
+        return self.get_loop().is_closed()
+
     def finish(self, outcomes: list[Outcome]) -> None:
         if not self.done():
-            self.set_result(outcomes)
+            with contextlib.suppress(RuntimeError):  # its event loop is closed
+                self.set_result(outcomes)
 
 
 async def _beat(ref: weakref.ref[TaskDriver], report: Report, wait_s: float) -> None:

@@ -10,45 +10,49 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
 
-from distkit.base import Driver
+from distkit.base import Driver, Options, not_scanned
 from distkit.core.batching import Batch, result_of
-from distkit.core.instance import Outcome
+from distkit.core.instance import Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.core.pulse import Report
-from distkit.redis.shared import SCAN_ERRORS, Abandoned, Clock, KnownKeys
+from distkit.errors import MisuseError
+from distkit.redis.meaning import Abandoned
+from distkit.redis.script import Scan
 from distkit.redis.sync import Transport, transport_for
+from distkit.tracing import checked_hook, observed
 
 
 class ThreadDriver(Driver):
     """The driver of the synchronous counter.
 
     Attributes:
+        send: sends one request and returns its reply; tests replace it.
         heart: the heartbeat thread, inside `with`.
     """
 
     def __init__(
-        self,
-        client: redis.Redis | redis.RedisCluster,
-        prefix: str,
-        threshold_ms: int,
-        instance_id: str | None,
-        clock_ms: Clock | None,
+        self, client: redis.Redis | redis.RedisCluster, prefix: str, options: Options
     ) -> None:
-        self.transport: Transport = transport_for(client, clock_ms)
-        super().__init__(client, prefix, threshold_ms, instance_id)
+        super().__init__(client, prefix, options)
+        self.transport: Transport = transport_for(client, options.wall(), options.deadline())
+        self.send: Callable[[Request], Reply] = observed(
+            self.transport.send, checked_hook(options.on_request)
+        )
         self.heart: Heart | None = None
         self._mutex = threading.Lock()  # guards the queue and the leader
         self._leader: _Thread | None = None
+        self._inside: dict[int, _Thread] = {}  # each thread's last call
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
         self._mutex = threading.Lock()
         self._leader = None
+        self._inside = {}
         self.heart = None  # a child inherits no threads: the next call starts another
 
     @property
@@ -72,7 +76,7 @@ class ThreadDriver(Driver):
         try:
             self.leave()
         except Exception as failure:
-            Report(self.instance.instance_id).could_not_leave(failure)
+            self.report.could_not_leave(failure)
 
     def leave(self) -> None:
         """R16: remove the slices first, because a later instance of this id cannot know them."""
@@ -81,7 +85,7 @@ class ThreadDriver(Driver):
                 self.batch(self.clearing_of_this_instance())
         finally:
             for failure in self._serve(_Thread((), leaving=True)):
-                Report(self.instance.instance_id).could_not_leave(failure)
+                self.report.could_not_leave(failure)
 
     def _start_heart(self) -> None:
         self.heart = Heart(self)
@@ -109,12 +113,12 @@ class ThreadDriver(Driver):
 
     def known_keys(self) -> set[str]:
         """The keys of every counter of the prefix."""
-        scan = KnownKeys(self.space)
+        scan = Scan(self.space)
         while not scan.done:
             try:
-                scan.hear(self.client.execute_command(*scan.command, **scan.options))
-            except SCAN_ERRORS as error:
-                raise scan.judged(error) from error
+                self.transport.scan(scan)
+            except Abandoned as end:
+                raise not_scanned(end) from end.__cause__
         return scan.found
 
     def run(self, todo: Sequence[Step]) -> list[Outcome]:
@@ -127,7 +131,15 @@ class ThreadDriver(Driver):
 
     def _serve(self, caller: _Thread) -> list[Outcome]:
         """Wait until the caller's steps are done. Lead if nobody does."""
+        thread = threading.get_ident()
+        last = self._inside.get(thread)
+        if last is not None and not last.gone:
+            raise MisuseError(
+                "this thread is inside a call of the same counter already (a signal handler or a "
+                "__del__ was run there): it would wait for itself. Nothing was sent"
+            )
         try:
+            self._inside[thread] = caller
             with self._mutex:
                 if self._leader is None or self._leader.gone:
                     self._leader = caller
@@ -140,6 +152,7 @@ class ThreadDriver(Driver):
                 self._serve_a_group()
         finally:
             caller.gone = True
+            self._inside.pop(thread, None)
             if self._leader is caller:
                 self._hand_over(caller)
         return caller.outcomes
@@ -169,12 +182,12 @@ class ThreadDriver(Driver):
         while not call.done:
             request = instance.speak()
             try:
-                instance.hear(self.transport.send(request))
-                self.pulse.heard()
+                instance.hear(self.send(request))
+                self.heard(request)
             except Abandoned as end:
                 instance.give_up(end.__cause__)
             except Exception as error:
-                instance.refuse(error)
+                self.conclude(request, error)
         self.queue.hand_out()
 
 

@@ -13,7 +13,7 @@ The rules this file keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
 from distkit.core.instance import Call, Outcome
@@ -82,6 +82,17 @@ class Queue:
         group, queue = self._group_and_queue
         return bool(group or queue)
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether a group is under way, and nobody waits for it any more."""
+        group, _ = self._group_and_queue
+        return bool(group) and all(caller.cancelled() for caller in group)
+
+    def forget(self, is_lost: Callable[[Any], bool]) -> None:
+        """Remove callers that were not taken yet."""
+        group, queue = self._group_and_queue
+        self._group_and_queue = group, [caller for caller in queue if not is_lost(caller)]
+
     def take(self) -> Call | None:
         """The call of the group under way, or else of the next group; None if nobody waits."""
         group, queue = self._group_and_queue
@@ -117,7 +128,7 @@ class Queue:
             first += size
         self._group_and_queue = [], self._group_and_queue[1]
 
-    def successor(self, leader: Caller) -> Caller | None:
+    def successor(self, leader: Caller | None) -> Caller | None:
         """The caller that leads when this leader stops."""
         for callers in self._group_and_queue:
             for caller in callers:

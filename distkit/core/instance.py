@@ -171,35 +171,44 @@ class Request:
         seq: its number.
         arrived: whether a copy of it may have reached the server.
         resent: whether a copy may have reached the server before the last transmission (R12).
+        transmissions: how often it was sent.
     """
 
-    __slots__ = ("arrived", "call", "head", "keys", "parts", "purpose", "resent", "seq")
+    __slots__ = (
+        "arrived",
+        "call",
+        "head",
+        "keys",
+        "parts",
+        "purpose",
+        "resent",
+        "seq",
+        "transmissions",
+    )
 
     purpose: Purpose
     call: Call
     keys: list[bytes]
-    head: tuple[bytes | str | int, ...]
+    head: tuple[bytes, int | str, int, int, int]
     parts: list[str | int]
     seq: int
     arrived: bool
     resent: bool
+    transmissions: int
 
     def __init__(
         self,
         purpose: Purpose,
         call: Call,
         keys: list[bytes],
-        head: tuple[bytes | str | int, ...],
+        head: tuple[bytes, int | str, int, int, int],
         parts: list[str | int],
         seq: int,
     ) -> None:
         self.purpose, self.call, self.seq = purpose, call, seq
         self.keys, self.head, self.parts = keys, head, parts
         self.arrived = self.resent = False
-
-    def args(self, wall_ms: int | None) -> list[bytes | str | int]:
-        """The script's ARGV; without a wall clock the script reads the server's."""
-        return [*self.head, "" if wall_ms is None else wall_ms, *self.parts]
+        self.transmissions = 0
 
 
 class Instance:
@@ -264,6 +273,11 @@ class Instance:
     def has_opened(self) -> bool:
         """Whether this instance has a session, as far as it knows."""
         return bool(self.session)
+
+    @property
+    def to_put_back(self) -> int:
+        """How many slices have to be put back before the call's own steps are sent (R10)."""
+        return len(self._restoring)
 
     def begin(self, call: Call) -> None:
         """Make this the current call, if it is not already. There is one at a time."""

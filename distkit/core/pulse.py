@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Final
 
 logger: logging.Logger = logging.getLogger("distkit")
 
@@ -39,12 +40,18 @@ class Pulse:
         return self._last + self.interval_s - time.monotonic()
 
 
+PROGRESS: Final = 10_000
+"""While slices are put back, the log is told after every so many."""
+
+
 class Report:
-    """Logs once that Redis cannot be reached, and once that it can be reached again."""
+    """Logs what happens to an instance: that Redis cannot be reached, once, and that it can be
+    again; how far putting back has come; that leaving failed."""
 
     def __init__(self, instance_id: str) -> None:
         self._instance_id = instance_id
         self._failing = False
+        self._left = 0  # slices to be put back, when the log was told last
 
     def failed(self, error: Exception) -> None:
         if not self._failing:
@@ -55,6 +62,15 @@ class Report:
         if self._failing:
             self._failing = False
             logger.info("the heartbeat of instance %s works again", self._instance_id)
+
+    def putting_back(self, left: int) -> None:
+        """So many slices are left to be put back; calls wait for all of them (R10)."""
+        if left > self._left or (self._left and self._left - left >= PROGRESS):
+            logger.info("instance %s puts back %d slices; calls wait", self._instance_id, left)
+            self._left = left
+        elif not left and self._left:
+            logger.info("instance %s has put back all its slices", self._instance_id)
+            self._left = 0
 
     def could_not_leave(self, error: object) -> None:
         logger.warning(

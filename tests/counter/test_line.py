@@ -160,20 +160,20 @@ class Hurdle:
     whoever sends: as a Ctrl-C does, between send and reply."""
 
     def __init__(self, counter: StrictInstanceAwareCounter, *, after: bool) -> None:
-        self._counter, self._real, self._after = counter, driver_of(counter).transport, after
+        self._counter, self._real, self._after = counter, driver_of(counter).send, after
         self.in_flight, self.go = threading.Event(), threading.Event()
         self.interrupt = True
-        driver_of(counter).transport = self
+        driver_of(counter).send = self.send
 
     def send(self, request: Request) -> Reply:
         if self._after:
-            self._real.send(request)
-        driver_of(self._counter).transport = self._real
+            self._real(request)
+        driver_of(self._counter).send = self._real
         self.in_flight.set()
         assert self.go.wait(20)
         if self.interrupt:
             raise KeyboardInterrupt
-        return self._real.send(request)
+        return self._real(request)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it was sent", "before its reply"])

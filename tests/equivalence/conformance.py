@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from distkit.redis.shared import COUNTER, Script
+from distkit.redis.script import COUNTER, Script
 from oracle import model
 from oracle.check.fast.space import Space
 from oracle.check.state import KEYS

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from distkit.redis.shared import COUNTER, Script
+from distkit.redis.script import COUNTER, Script
 from oracle import model
 from oracle.conform.strategies import (
     KEYS,

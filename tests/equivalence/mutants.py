@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from distkit.redis.shared import COUNTER, Script
+from distkit.redis.script import COUNTER, Script
 
 
 class Mutant(NamedTuple):

@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from distkit.redis.shared import COUNTER, Script
+from distkit.redis.script import COUNTER, Script
 from oracle import model
 from tests.harness.side_by_side import Backend, Fate, SideBySide
 

@@ -18,7 +18,7 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from distkit.core.instance import Call, Request
-from distkit.redis.shared import COUNTER, Script
+from distkit.redis.script import COUNTER, Script
 from distkit.testing import driver_of
 from oracle import model
 from oracle.check.events import (
@@ -103,7 +103,7 @@ class PlayedInstance:
         self.request = self.production.speak()
         assert self.instance.sent is not None
         wall = self.player.world.wall
-        words = tuple(map(wire.text, [*self.request.keys, *self.request.args(wall)]))
+        words = tuple(map(wire.text, [*COUNTER.by_hash(self.request, wall)[wire.FIRST_ARG :]]))
         right_words = wire.request(self.instance.sent, PREFIX, wall)
         assert words == right_words, f"{self.name} sends {words}, not {right_words}"
         self.sent[self.instance.sent.seq] = (self.request, self.instance.sent)

@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 from distkit import CounterState, StrictInstanceAwareCounter
-from distkit.redis.shared import COUNTER, Script
+from distkit.redis.script import COUNTER, Script
 from distkit.testing import use_script
 from tests.harness import wire
 

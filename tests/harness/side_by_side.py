@@ -10,6 +10,7 @@ nothing has failed, R13's formula must give the same results too.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
@@ -30,7 +31,7 @@ from distkit import Comparator, DistkitError, StrictInstanceAwareCounter
 from distkit.base import Driver
 from distkit.core.instance import Call, Outcome
 from distkit.core.operations import Step as ProductionStep
-from distkit.redis.shared import COUNTER, Script
+from distkit.redis.script import COUNTER, Script
 from distkit.testing import driver_of, use_script
 from oracle import model
 from oracle.check.meaning import Meaning
@@ -100,20 +101,29 @@ class Network:
         self.aftermath(fate, words)
 
 
+def script_call_in(packed: Any) -> tuple[bytes, ...] | None:
+    """The words of a packed command, if it runs a script."""
+    stream = io.BytesIO(packed if isinstance(packed, bytes) else b"".join(packed))
+    count = int(stream.readline()[1:])
+    words = tuple(stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(count))
+    return words if words[0] in (b"EVALSHA", b"EVAL") else None
+
+
 class FaultyConnection:
     """Mixed into a redis-py connection. Script calls meet their fates, other commands pass."""
 
     network: Network
+    pack_command: Callable[..., Any]
 
     def connect(self) -> None:
         if self.network.down:
             raise RedisConnectionError("connection refused")
         super().connect()  # type: ignore[misc]
 
-    def send_command(self, *command: Any, **options: Any) -> None:
-        self.script_call = command if command[0] in ("EVALSHA", "EVAL") else None
+    def send_packed_command(self, packed: Any, check_health: bool = True) -> None:
+        self.script_call = script_call_in(packed)
         if self.script_call is None:
-            super().send_command(*command, **options)  # type: ignore[misc]
+            super().send_packed_command(packed, check_health)  # type: ignore[misc]
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         if self.script_call is None:
@@ -123,7 +133,7 @@ class FaultyConnection:
         replies: list[Any] = []
         try:
             for _ in range(fate.runs):
-                super().send_command(*command)  # type: ignore[misc]
+                super().send_packed_command(self.pack_command(*command))  # type: ignore[misc]
                 replies.append(super().read_response(*args, **options))  # type: ignore[misc]
         except NoScriptError:
             self.network.fates.appendleft(fate)  # nothing ran; the whole script is sent next
@@ -138,16 +148,17 @@ class FaultyAsyncConnection:
     """The same mixin for a connection class of redis.asyncio."""
 
     network: Network
+    pack_command: Callable[..., Any]
 
     async def connect(self) -> None:
         if self.network.down:
             raise RedisConnectionError("connection refused")
         await super().connect()  # type: ignore[misc]
 
-    async def send_command(self, *command: Any, **options: Any) -> None:
-        self.script_call = command if command[0] in ("EVALSHA", "EVAL") else None
+    async def send_packed_command(self, packed: Any, check_health: bool = True) -> None:
+        self.script_call = script_call_in(packed)
         if self.script_call is None:
-            await super().send_command(*command, **options)  # type: ignore[misc]
+            await super().send_packed_command(packed, check_health)  # type: ignore[misc]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         if self.script_call is None:
@@ -157,7 +168,7 @@ class FaultyAsyncConnection:
         replies: list[Any] = []
         try:
             for _ in range(fate.runs):
-                await super().send_command(*command)  # type: ignore[misc]
+                await super().send_packed_command(self.pack_command(*command))  # type: ignore[misc]
                 replies.append(await super().read_response(*args, **options))  # type: ignore[misc]
         except NoScriptError:
             self.network.fates.appendleft(fate)
