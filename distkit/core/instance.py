@@ -67,6 +67,15 @@ Outcome = CounterState | Change | Exception
 """What became of a step: its result, or the error that its caller gets."""
 
 
+class Kind(Enum):
+    """What a call is for. All but `STEPS` have a request of their own (R16, R18)."""
+
+    STEPS = "run a caller's steps"
+    LOOKS = "look at counters that the instance need not remember"
+    BEAT = "be heard, and look after the remembered counters"
+    LEAVE = "drop the slices and close the session"
+
+
 class Call:
     """Steps that share a request, and what became of each so far.
 
@@ -74,8 +83,7 @@ class Call:
         outcomes: the outcome of each step, in order; complete once `done`.
         failure: the error that ended the call, if it got no reply. It is the outcome of a call
             without steps.
-        leaving: whether the call drops the slices and closes the session (R16).
-        beating: whether it is a heartbeat, which looks after the remembered counters.
+        kind: what it is for.
         indeterminate: whether a request with these steps may have been executed unseen (R12).
         losses: how often the session was lost during this call.
         by_key: where the steps that still need an answer are, by key in order of first use.
@@ -84,19 +92,15 @@ class Call:
     steps: Sequence[Step]
     outcomes: list[Outcome | None]
     failure: Exception | None
-    leaving: bool
-    beating: bool
+    kind: Kind
     indeterminate: bool
     losses: int
     done: bool
     by_key: dict[str, list[int]]
 
-    def __init__(
-        self, steps: Sequence[Step] = (), leaving: bool = False, beating: bool = False
-    ) -> None:
+    def __init__(self, steps: Sequence[Step] = (), kind: Kind = Kind.STEPS) -> None:
         self.failure = None
-        self.leaving = leaving
-        self.beating = beating
+        self.kind = kind
         self.done = False
         self.indeterminate = False
         self.losses = 0
@@ -189,7 +193,7 @@ class Request:
     purpose: Purpose
     call: Call
     keys: list[bytes]
-    head: tuple[bytes, int | str, int, int, int]
+    head: tuple[bytes, int | str, int, int, int, int]
     parts: list[str | int]
     seq: int
     arrived: bool
@@ -201,7 +205,7 @@ class Request:
         purpose: Purpose,
         call: Call,
         keys: list[bytes],
-        head: tuple[bytes, int | str, int, int, int],
+        head: tuple[bytes, int | str, int, int, int, int],
         parts: list[str | int],
         seq: int,
     ) -> None:
@@ -285,11 +289,11 @@ class Instance:
             return
         assert self.call.done
         self._sent = None
-        if self.call.beating:
+        if self.call.kind is Kind.BEAT:
             self._housekeeping.since = self.seq
-        if call.leaving:
+        if call.kind is Kind.LEAVE:
             self._begin_to_leave(call)
-        elif call.beating:
+        elif call.kind is Kind.BEAT:
             self._begin_to_beat(call)
         self.call = call
 
@@ -311,7 +315,7 @@ class Instance:
     def speak(self) -> Request:
         """The request in flight, or the one that the call needs next."""
         if self._sent is None:
-            ready = self.session and not self._restoring and not self.call.leaving
+            ready = self.session and not self._restoring and self.call.kind is not Kind.LEAVE
             self._sent = self._ask(Purpose.CALL, self.call) if ready else self._prepare()
         return self._sent
 
@@ -321,7 +325,7 @@ class Instance:
         assert request is not None
         if reply[0] == OTHER_LAYOUT:
             self.refuse(LayoutError(_number(reply[1]), LAYOUT, self.space.prefix))
-        elif request.purpose is Purpose.LEAVE or (reply[0] != OK and call.leaving):
+        elif request.purpose is Purpose.LEAVE or (reply[0] != OK and call.kind is Kind.LEAVE):
             self._leave(request, reply)
         elif reply[0] != OK:
             self._lose_session(request, reply)
@@ -366,7 +370,7 @@ class Instance:
 
     def _drop_partial_session(self) -> None:
         """Forget a partial session: the next call opens a new one and puts back everything."""
-        if self._restoring or self.call.leaving:
+        if self._restoring or self.call.kind is Kind.LEAVE:
             self.session = 0
             self._restoring = []
 
@@ -374,7 +378,7 @@ class Instance:
 
     def _prepare(self) -> Request:
         """What comes before the call's steps, or closes the session."""
-        if self.call.leaving:
+        if self.call.kind is Kind.LEAVE:
             if not self.call.by_key:
                 return self._request(Purpose.LEAVE, f"-{self.session}", [])
             keys = list(self.call.by_key)[:RESTORE_CHUNK]
