@@ -73,7 +73,7 @@ end
 -- The caller's lease and promise, once it is heard.
 local expires_text = format('%.0f', now + threshold)
 local due_if_heard = due
-if ARGV[6] ~= '0' and now + ARGV[6] > tonumber(due) then
+if ARGV[6] ~= '0' and (due == '0' or now + ARGV[6] > tonumber(due)) then
   due_if_heard = format('%.0f', now + ARGV[6])
 end
 
@@ -493,7 +493,7 @@ for i = 1, #KEYS - OWN do
   local ran = retry and writing
   if ours and ran then
     lost = lost or not mine or last ~= ARGV[3]
-  elseif not ours or restoring then -- nothing is proved
+  elseif not ours or restoring or dropping then -- nothing is proved
   elseif newer or want ~= have and not (mine and tonumber(last) > tonumber(as_of)) then
     lost = true
   end

@@ -169,6 +169,8 @@ def _is_hurt(server: Server, part: Part, request: Request) -> bool:
     key, memory = part.key, part.memory
     if key not in server.counters and server.keys.get(key) == HERE:
         return True
+    if DROP in (step.op for step in part.steps):
+        return False  # its owner has forgotten what it counts, and wants it gone all the same
     counter = server.counter(key)
     if memory.epoch > counter.epoch:
         return True
