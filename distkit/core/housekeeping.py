@@ -1,12 +1,12 @@
 """What a heartbeat does besides being one: it looks after the counters that the instance remembers.
 
 The rules this file keeps:
-  * Each heartbeat looks at some of the remembered counters in turn, so that every loss in Redis is
-    found within a bounded time (R10).
+  * Each heartbeat looks at some of the counters that are not 0, in turn, so that every loss in
+    Redis is found within a bounded time (R10).
   * A counter that has stayed 0 from one heartbeat to the next is let go (R18): the instance forgets
     it, and its slice goes. The counters that were touched longest ago go first.
   * A heartbeat costs nothing that grows with what is remembered, except once in a round: when all
-    remembered counters had their turn, their keys are sorted again.
+    counters had their turn, their keys are sorted again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 LOOKS: Final = 10
-"""At how many remembered counters a heartbeat looks."""
+"""At how many counters a heartbeat looks, of those that are not 0."""
 
 RELEASES: Final = 90
 """How many counters a heartbeat lets go of, at most."""
@@ -57,13 +57,14 @@ class Housekeeping:
     def plan(self, memory: Mapping[str, Memory]) -> tuple[list[str], list[str]]:
         """The counters that the next heartbeat looks at, and those that it lets go of."""
         let_go = self._idle(memory)
-        gone = set(let_go)
         if not self._ahead:
-            self._ahead = sorted((key for key in memory if key not in gone), reverse=True)
+            counted = (key for key, mine in memory.items() if mine.value)
+            self._ahead = sorted(counted, reverse=True)
         looks: list[str] = []
         while self._ahead and len(looks) < LOOKS:
             key = self._ahead.pop()
-            if key in memory and key not in gone:
+            mine = memory.get(key)
+            if mine is not None and mine.value:
                 looks.append(key)
         for key in let_go:
             self.unheard.pop(key, None)

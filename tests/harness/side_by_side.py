@@ -340,7 +340,7 @@ class SideBySide:
         self.instances: dict[str, Pair] = {}
         self.network.aftermath = self._production_aftermath
         self.copies: list[model.Message] = []
-        self.snapshots: list[tuple[dict[str, Any], model.Server]] = []
+        self.snapshots: list[tuple[dict[bytes, Any], model.Server]] = []
         self.meaning: Meaning | None = Meaning()  # R13, until something has failed
         self.born = 0
         self.numbers: set[int] = set()  # of all sessions that Redis has opened
@@ -372,6 +372,13 @@ class SideBySide:
     def die(self, name: str) -> None:
         """The process crashes; nobody is told."""
         del self.instances[name]
+
+    def live_again(self, name: str) -> None:
+        """The process crashes, and a new one starts under the same id (R17)."""
+        self._distrust()
+        threshold = self.instances[name].instance.threshold
+        del self.instances[name]
+        self.join(name, threshold)
 
     # --- Calls -----------------------------------------------------------------------------------
 
@@ -469,9 +476,8 @@ class SideBySide:
         """Look at counters, remembered or not, as the sweep does (R18). Returns the outcomes."""
         driver = driver_of(self.instances[name].counter)
         self._begin(())
-        mine = list(
-            map(_plain, driver.run([ProductionStep(key, LOOK) for key in keys], Kind.LOOKS))
-        )
+        looks = [ProductionStep(key, LOOK) for key in keys]
+        mine = [_plain(outcome) for outcome in driver.run(looks, Kind.LOOKS)]
         self.wall = self._wall_before
         begun = model.begin_looking(self.instances[name].instance, tuple(keys), ())
         right = self._maker(name, deque())(begun).outcomes
@@ -554,7 +560,7 @@ class SideBySide:
 
     def _oracle_call(
         self, name: str, owner: model.Instance, left: deque[Fate]
-    ) -> tuple[tuple[object, ...], str]:
+    ) -> tuple[tuple[model.Outcome, ...], str]:
         """Complete a call that has begun; its transmissions meet the fates that are left."""
         while owner.call is not None and not owner.call.done:
             owner = self._oracle_send(model.speak(owner), left)
@@ -726,7 +732,8 @@ class SideBySide:
 
     def snapshot(self) -> None:
         admin = self.backend.admin
-        content = {name: admin.hgetall(name) for name in admin.keys("*")}
+        names: Any = admin.keys("*")
+        content = {name: admin.hgetall(name) for name in names}
         self.snapshots.append((content, self.server))
 
     def roll_back(self, which: int) -> None:
@@ -747,9 +754,13 @@ class SideBySide:
         assert len(self.network.copies) == len(self.copies)
         self.check_state()
 
+    def stored(self) -> wire.Stored:
+        """What Redis holds."""
+        return wire.Stored(self.backend.admin, PREFIX)
+
     def check_state(self) -> None:
         """Compare what Redis holds with the oracle's state, and check the fields of its own."""
-        stored = wire.Stored(self.backend.admin, PREFIX)
+        stored = self.stored()
         # After a loss Redis has an older number; it takes the next one from its clock.
         assert stored.server.opened <= self.server.opened
         assert stored.server._replace(opened=self.server.opened) == self.server

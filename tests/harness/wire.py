@@ -190,6 +190,9 @@ class Stored:
             if fields
         }
         keys = {key: int(epoch) for key, epoch in hashes.pop("keys", {}).items()}
+        self.server = model.Server()
+        self.closed = 0
+        self.labels: dict[str, str] = {}
         self._read_instances(hashes.pop("instances", {}))
         counters: dict[str, model.Counter] = {}
         self.totals: dict[str, int] = {}
@@ -201,8 +204,6 @@ class Stored:
         self.server = self.server._replace(counters=model.Map(counters), keys=model.Map(keys))
 
     def _read_instances(self, fields: dict[str, str]) -> None:
-        self.closed, self.server = 0, model.Server()
-        self.labels: dict[str, str] = {}
         if not fields:
             return
         layout, clock, wall, opened, closed, due = _numbers(fields.pop(":"))
