@@ -59,6 +59,7 @@ class Fate(Enum):
     COPIED = "delivered, and a copy arrives later"
     COPIED_REPLY_LOST = "ran, reply lost, and a copy arrives later"
     EMPTIED = "ran, reply lost, and then Redis is emptied"
+    HURT = "ran, reply lost, and then its first counter is lost, and not listed any more"
     REAPED = "ran, reply lost, and then its instance is presumed dead"
 
     @property
@@ -343,7 +344,7 @@ class SideBySide:
         self.snapshots: list[tuple[dict[bytes, Any], model.Server]] = []
         self.meaning: Meaning | None = Meaning()  # R13, until something has failed
         self.born = 0
-        self.numbers: set[int] = set()  # of all sessions that Redis has opened
+        self.labels: dict[int, str] = {}  # of all sessions that Redis has opened
         self._reaped: deque[list[int]] = deque()  # what Redis answered to reapers
 
     # --- Instances -------------------------------------------------------------------------------
@@ -579,7 +580,8 @@ class SideBySide:
             self.log.append(wire.request(owner.sent, PREFIX, self.wall, label))
             replies = []
             for _ in range(fate.runs):
-                replies.append(self._serve(owner.sent, self._answered(len(self.log))))
+                answered = self._answered(len(self.log))
+                replies.append(self._serve(owner.sent, answered, label))
                 self.log.append(wire.reply(replies[-1]))
             if fate.leaves_a_copy:
                 self.copies.append(owner.sent)
@@ -597,6 +599,10 @@ class SideBySide:
         """Do what the fate says should happen before the request is sent again."""
         if fate is Fate.EMPTIED:
             self.backend.admin.flushall()
+        counters = [word for word in words if ":counter:" in word]
+        if fate is Fate.HURT and counters:
+            self.backend.admin.delete(counters[0])
+            self.backend.admin.hdel(_redis_key(KEYS), counters[0].split(":")[-1])
         if fate is Fate.REAPED:
             self.wall += self.threshold
             keys = [word.split(":")[-1] for word in words if ":counter:" in word]
@@ -608,6 +614,10 @@ class SideBySide:
     def _oracle_aftermath(self, fate: Fate, sent: model.Message) -> None:
         if fate is Fate.EMPTIED:
             self._lose_all()
+        if fate is Fate.HURT and isinstance(sent, model.Request) and sent.parts:
+            key = sent.parts[0].key
+            self._take_part(key, model.Server())
+            self.server = self.server._replace(keys=self.server.keys.without(key))
         if fate is Fate.REAPED:
             self.wall += self.threshold
             keys = [part.key for part in sent.parts] if isinstance(sent, model.Request) else []
@@ -624,14 +634,14 @@ class SideBySide:
         reply: list[int] = execute("EVAL", self.script.text, keys, *words)
         return reply
 
-    def _serve(self, request: model.Message, answered: list[int]) -> model.Reply:
+    def _serve(self, request: model.Message, answered: list[int], label: str = "") -> model.Reply:
         """Have the oracle answer a request that Redis has answered already: Redis numbers the
         sessions by its own clock, so the oracle takes the number from its answer."""
         server = wire.numbered_by_redis(self.server, request, answered)
         self.server, reply = model.serve(server, request, self.wall)
         if isinstance(reply, model.Opened) and self.server.opened > server.opened:
-            assert reply.session not in self.numbers, "a session number is used twice"
-            self.numbers.add(reply.session)
+            assert reply.session not in self.labels, "a session number is used twice"
+            self.labels[reply.session] = label
         return reply
 
     def _lose_all(self) -> None:
@@ -675,7 +685,7 @@ class SideBySide:
             mine = execute(*command)
         except NoScriptError:
             mine = execute("EVAL", self.script.text, *command[2:])
-        right = wire.reply(self._serve(copy, mine))
+        right = wire.reply(self._serve(copy, mine, wire.text(command[-1])))
         assert mine == right, f"late {copy}: {mine}, not {right}"
         self.check_state()
 
@@ -765,6 +775,8 @@ class SideBySide:
         assert stored.server.opened <= self.server.opened
         assert stored.server._replace(opened=self.server.opened) == self.server
         stored.check_what_only_redis_keeps()
+        labels = {name: self.labels[s.number] for name, s in self.server.sessions.items()}
+        assert stored.labels == labels
 
 
 def _redis_key(name: str) -> str:
