@@ -460,7 +460,7 @@ class SideBySide:
 
     def leave(self, name: str, fates: Sequence[Fate] = ()) -> str:
         """The instance leaves (R16). Returns the name of its error, or nothing."""
-        counter, owner = self.instances[name]
+        counter, instance = self.instances[name]
         self._begin(fates)
         error = ""
         try:
@@ -469,9 +469,11 @@ class SideBySide:
             error = type(unfinished).__name__
         right, left = "", deque(fates)
         self.wall = self._wall_before
-        if owner.session:
-            clearing = [(key, model.Step("set_on_instance", 0)) for key in sorted(owner.memory)]
-            outcomes, failure = self._oracle_call(name, model.begin(owner, tuple(clearing)), left)
+        if instance.session:
+            clearing = [(key, model.Step("set_on_instance", 0)) for key in sorted(instance.memory)]
+            outcomes, failure = self._oracle_call(
+                name, model.begin(instance, tuple(clearing)), left
+            )
             errors = [outcome for outcome in outcomes if isinstance(outcome, str)]
             right = errors[0] if errors else failure
         self._oracle_call(name, model.begin_leaving(self.instances[name].instance), left)
@@ -503,31 +505,31 @@ class SideBySide:
         return outcomes
 
     def _oracle_call(
-        self, name: str, owner: model.Instance, left: deque[Fate]
+        self, name: str, instance: model.Instance, left: deque[Fate]
     ) -> tuple[tuple[object, ...], str]:
         """Complete a call that has begun; its transmissions meet the fates that are left."""
-        while owner.call is not None and not owner.call.done:
-            owner = self._oracle_send(model.speak(owner), left)
-        failure = owner.call.failure if owner.call else ""
-        owner, outcomes = model.finish(owner)
-        self.instances[name] = self.instances[name]._replace(instance=owner)
+        while instance.call is not None and not instance.call.done:
+            instance = self._oracle_send(model.speak(instance), left)
+        failure = instance.call.failure if instance.call else ""
+        instance, outcomes = model.finish(instance)
+        self.instances[name] = self.instances[name]._replace(instance=instance)
         return outcomes, failure
 
-    def _oracle_send(self, owner: model.Instance, fates: deque[Fate]) -> model.Instance:
-        assert owner.sent is not None
+    def _oracle_send(self, instance: model.Instance, fates: deque[Fate]) -> model.Instance:
+        assert instance.sent is not None
         if self.network.down:
-            return model.give_up(owner, arrived=False)
+            return model.give_up(instance, arrived=False)
         for attempt in range(1 + RETRIES):
             fate = fates.popleft() if fates else Fate.DELIVERED
-            self.log.append(wire.request(owner.sent, PREFIX, self.wall))
-            replies = [self._serve(owner.sent) for _ in range(fate.runs)]
+            self.log.append(wire.request(instance.sent, PREFIX, self.wall))
+            replies = [self._serve(instance.sent) for _ in range(fate.runs)]
             self.log += [wire.reply(reply) for reply in replies]
             if fate.leaves_a_copy:
-                self.copies.append(owner.sent)
-            self._oracle_aftermath(fate, owner.sent)
+                self.copies.append(instance.sent)
+            self._oracle_aftermath(fate, instance.sent)
             if fate.answers:
-                return model.hear(owner, replies[0], resent=attempt > 0)
-        return model.give_up(owner, arrived=True)
+                return model.hear(instance, replies[0], resent=attempt > 0)
+        return model.give_up(instance, arrived=True)
 
     def _production_aftermath(self, fate: Fate, words: tuple[str, ...]) -> None:
         """Do what the fate says should happen before the request is sent again."""

@@ -87,9 +87,9 @@ def store(client: Any, prefix: str, server: model.Server) -> None:
     for key, counter in server.counters.items():
         if counter == model.Counter():
             continue  # the script does not write a counter that is empty
-        owners = [server.sessions.get(name) for name in counter.slices]
-        beats = [owner.heartbeat for owner in owners if owner]
-        closed = NOTHING_CLOSED - (None in owners)
+        sessions = [server.sessions.get(name) for name in counter.slices]
+        beats = [session.heartbeat for session in sessions if session]
+        closed = NOTHING_CLOSED - (None in sessions)
         high, low = limbs(counter.total)
         head = f"{counter.epoch} {high} {low} {min(beats, default=server.clock)} {closed}"
         slices = {name: _slice(mine) for name, mine in counter.slices.items()}
