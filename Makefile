@@ -12,7 +12,7 @@ NODE_PORT := tests/ports/node
 NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust
 
-.PHONY: help demo test bench lint nightly node verify-node verify-rust clean
+.PHONY: help demo test bench lint nightly explored node verify-node verify-rust clean
 
 help:
 	@echo "make demo         show the counter at work; REDIS_URL=... shows it on your Redis"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint         check style, types, and which package may import which"
 	@echo "make bench        measure what a call costs, against raw redis-py (BENCH_QUICK=1: briefly)"
 	@echo "make nightly      run the suite with 20 times as many Hypothesis examples"
+	@echo "make explored     explore the suite's worlds again and write spec/explored.json"
 	@echo "make verify-node  check the Node port with 500 histories"
 	@echo "make verify-rust  check the published Rust crate, if cargo is installed"
 	@echo "make clean        remove .venv, caches and everything that was built"
@@ -41,6 +42,10 @@ lint: $(READY)
 
 nightly: $(READY) node
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist worksteal --timeout 7200
+
+# When the protocol has changed: the suite compares the counts of its worlds with this file.
+explored: $(READY)
+	$(BIN)/python -m tests.oracle.worlds
 
 # Without npm, the tests that need Node are skipped, and the summary of the run says so.
 node: $(NODE_READY)

@@ -65,7 +65,7 @@ def lose_everything(client: redis.Redis, prefix: str) -> None:
 
 
 def run(client: redis.Redis, story: Story) -> None:
-    """Two servers count their connections; see SPEC.md for the rules named."""
+    """Two servers count their connections; spec/RULES.md has the rules."""
     prefix = f"distkit-demo-{uuid.uuid4()}"
 
     def start(name: str) -> StrictInstanceAwareCounter:

@@ -1,5 +1,5 @@
 -- The counter's server side: one request of one instance, on any number of counters.
--- spec/PROTOCOL.md names every key, field, argument and reply; the rules (R1...) are SPEC.md's.
+-- spec/PROTOCOL.md names every key, field, argument and reply; spec/RULES.md has the rules (R1...).
 --
 -- KEYS  1 instances   2 keys   3.. a counter each
 -- ARGV  1 instance  2 session (0: open one; negative: leave it)  3 seq  4 acked  5 threshold ms

@@ -1,9 +1,10 @@
-"""Protocols that look right and are not: `oracle.check.fast.search` must find each of them out.
+"""Protocols that look right and are wrong: the explorer has to find the fault of each.
 
-Each is a small change to the machine. The first four are ways that were considered and not taken
-(spec/SPEC.md, "What the rules do not follow from"); the others are one per idea that the machine
-depends on, so that every property of `oracle.check.properties` is broken by somebody. `BROKEN` lists
-them, each with a world in which it shows and the property that it breaks there.
+Each is a small change to the machine. The first ones are designs that were considered and
+rejected; `spec/` gives the history that breaks each. The others are one for each idea that the
+machine depends on, so that every property of `oracle.check.properties` is broken by some protocol.
+`BROKEN` lists them all, with a world in which the fault shows, and the property that it breaks
+there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from oracle import model
-from oracle.check.world import Bounds, Protocol
+from oracle.check.call_kinds import kinds
+from oracle.check.state import Bounds, Protocol
 from oracle.model import (
     Counter,
     CounterState,
@@ -32,21 +34,16 @@ from oracle.model import (
     Request,
     Server,
     Session,
-    Slice,
     writes,
 )
 
 
 class Broken(NamedTuple):
-    """The machine; a world in which its fault shows; the property that it breaks there."""
+    """A defective machine; a world in which its fault shows; the property that it breaks there."""
 
     protocol: Protocol
     bounds: Bounds
     breaks: str
-
-
-def _slice(server: Server, key: str, instance: str) -> Slice | None:
-    return server.counters.get(key, Counter()).slices.get(instance)
 
 
 def _with_parts(request: Request, change: Callable[[Part], Part]) -> Request:
@@ -54,7 +51,7 @@ def _with_parts(request: Request, change: Callable[[Part], Part]) -> Request:
 
 
 def _with_memory(request: Message, change: Callable[[str, Memory], Memory]) -> Message:
-    """The request as if its instance remembered otherwise."""
+    """The request as if its instance remembered something else."""
     if not isinstance(request, Request):
         return request
     return _with_parts(request, lambda p: p._replace(memory=change(p.key, p.memory)))
@@ -64,15 +61,15 @@ def _with_session(server: Server, instance: str, session: Session) -> Server:
     return server._replace(sessions=server.sessions.put(instance, session))
 
 
-# --- Ways that were not taken --------------------------------------------------------------------
+# --- Rejected designs -----------------------------------------------------------------------------
 
 
 def _fence_by_slice_alone(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """R11 by the slice's seq alone: whoever speaks has a session. Nothing is left to refuse a late
-    copy once the slice was removed as dead."""
+    """R11 by the seq of the slice alone; every request is taken to have a session. Once the slice
+    has been removed as dead, nothing is left to refuse a late copy."""
     if not isinstance(request, Request):
         return model.serve(server, request, wall)
-    held = [_slice(server, part.key, request.instance) for part in request.parts]
+    held = [server.slice_of(part.key, request.instance) for part in request.parts]
     last = max((mine.seq for mine in held if mine), default=0)
     if last > request.seq:
         return server, Late(last)
@@ -82,8 +79,8 @@ def _fence_by_slice_alone(server: Server, request: Message, wall: int) -> tuple[
     return model.serve(server, request._replace(acked=0), wall)
 
 
-def _speak_at_once(instance: Instance) -> Instance:
-    """No open of its own: a request without a session opens one, and is executed."""
+def _speak_without_opening(instance: Instance) -> Instance:
+    """There is no separate open: a request without a session opens one, and runs its steps."""
     if instance.session:
         return model.speak(instance)
     instance = model.speak(instance._replace(session=-1))
@@ -92,7 +89,7 @@ def _speak_at_once(instance: Instance) -> Instance:
 
 
 def _open_and_execute(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """The session is named after the request that opened it; a late copy does both again."""
+    """The session is named after the request that opens it. A late copy opens it and runs again."""
     if isinstance(request, Open) or request.session:
         return model.serve(server, request, wall)
     mine = server.sessions.get(request.instance)
@@ -102,7 +99,8 @@ def _open_and_execute(server: Server, request: Message, wall: int) -> tuple[Serv
     return model.serve(server, request._replace(session=request.seq), wall)
 
 
-def _hear_at_once(instance: Instance, reply: Reply, resent: bool) -> Instance:
+def _hear_the_session(instance: Instance, reply: Reply, resent: bool) -> Instance:
+    """The reply to a request that opened the session names the session as well."""
     sent = instance.sent
     if isinstance(reply, Done) and isinstance(sent, Request) and not sent.session:
         instance = instance._replace(session=sent.seq, fence=sent.seq)
@@ -110,7 +108,7 @@ def _hear_at_once(instance: Instance, reply: Reply, resent: bool) -> Instance:
 
 
 def _old_epochs_come_back(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """What is remembered is put back without a look at its epoch."""
+    """What an instance remembers is put back, whatever epoch it belongs to."""
 
     def newest(key: str, memory: Memory) -> Memory:
         epoch = server.counters.get(key, Counter()).epoch
@@ -120,14 +118,14 @@ def _old_epochs_come_back(server: Server, request: Message, wall: int) -> tuple[
 
 
 def _clock_runs_backwards(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """The server's time follows the wall clock, wherever that goes."""
+    """The server's time follows the wall clock, even when that goes back."""
     if server.clock is not None and wall < server.wall:
         server = server._replace(clock=server.clock + wall - server.wall, wall=wall)
     return model.serve(server, request, wall)
 
 
 def _equal_copies_win(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """The instance's memory loses to a copy in Redis that is as old as it is."""
+    """A slice in Redis wins over the instance's memory if both are equally old."""
 
     def older(_: str, memory: Memory) -> Memory:
         return memory._replace(seq=memory.seq - 1)
@@ -135,11 +133,11 @@ def _equal_copies_win(server: Server, request: Message, wall: int) -> tuple[Serv
     return model.serve(server, _with_memory(request, older), wall)
 
 
-# --- Other ways to be wrong ----------------------------------------------------------------------
+# --- Other faults ---------------------------------------------------------------------------------
 
 
 def _late_copies_run(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """Whatever arrives is taken for new."""
+    """Every request that arrives is treated as a new one."""
     session = server.sessions.get(request.instance)
     if session is not None and isinstance(request, Request) and session.seq >= request.seq:
         session = session._replace(seq=request.seq - 1)
@@ -148,6 +146,7 @@ def _late_copies_run(server: Server, request: Message, wall: int) -> tuple[Serve
 
 
 def _read_is_no_heartbeat(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """A request that only reads leaves the heartbeat as it was (R4)."""
     after, reply = model.serve(server, request, wall)
     was = server.sessions.get(request.instance)
     if was is None or not isinstance(request, Request) or not isinstance(reply, Done):
@@ -159,7 +158,7 @@ def _read_is_no_heartbeat(server: Server, request: Message, wall: int) -> tuple[
 
 
 def _epoch_of_memory(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """The instance's epoch wins, even if it is older."""
+    """The epoch that the instance remembers replaces the counter's, even if it is older."""
     if isinstance(request, Request) and server.sessions.get(request.instance):
         for part in request.parts:
             counter = server.counters.get(part.key, Counter())
@@ -172,7 +171,7 @@ def _epoch_of_memory(server: Server, request: Message, wall: int) -> tuple[Serve
 
 
 def _stale_slices_count(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """A total that no current slices explain."""
+    """The total includes slices of older epochs."""
     after, reply = model.serve(server, request, wall)
     if not isinstance(request, Request) or not isinstance(reply, Done):
         return after, reply
@@ -184,8 +183,8 @@ def _stale_slices_count(server: Server, request: Message, wall: int) -> tuple[Se
     return after, Done(tuple(views))
 
 
-def _the_dead_stay(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """A slice whose instance is dead is made stale, and left where it is."""
+def _dead_slices_stay(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """The slice of a dead instance is made stale instead of being removed."""
     after, reply = model.serve(server, request, wall)
     counters = after.counters
     for key, counter in counters.items():
@@ -197,6 +196,7 @@ def _the_dead_stay(server: Server, request: Message, wall: int) -> tuple[Server,
 
 
 def _sessions_of_the_dead_stay(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """Opening a session closes no other (R14)."""
     after, reply = model.serve(server, request, wall)
     if isinstance(request, Open):
         after = after._replace(sessions=Map({**server.sessions, **after.sessions}))
@@ -204,7 +204,7 @@ def _sessions_of_the_dead_stay(server: Server, request: Message, wall: int) -> t
 
 
 def _retry_is_read_again(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """A retry executes nothing, but is answered as things stand now."""
+    """A retry runs nothing, but is answered with the current view instead of the recorded one."""
     after, reply = model.serve(server, request, wall)
     mine = server.sessions.get(request.instance)
     if mine is None or mine.seq != request.seq or not isinstance(request, Request):
@@ -214,8 +214,8 @@ def _retry_is_read_again(server: Server, request: Message, wall: int) -> tuple[S
     return after, Done(tuple(after.counters[p.key].view(request.instance) for p in request.parts))
 
 
-def _answers_what_was(instance: Instance, reply: Reply, resent: bool) -> Instance:
-    """A call that had to be retried tells its caller the state before, for the state after."""
+def _return_the_state_before(instance: Instance, reply: Reply, resent: bool) -> Instance:
+    """A call that was sent again returns the state before its steps, not the one after them."""
     heard = model.hear(instance, reply, resent)
     if not (resent and isinstance(reply, Done) and heard.call is not None and heard.call.outcomes):
         return heard
@@ -225,12 +225,12 @@ def _answers_what_was(instance: Instance, reply: Reply, resent: bool) -> Instanc
 
 
 def _retry_moves_the_epoch(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """A retry of a set or delete writes no slice, but its epoch."""
+    """A retry of a set or delete leaves the slice alone, but moves the epoch once more."""
     after, reply = model.serve(server, request, wall)
     if not isinstance(request, Request) or not isinstance(reply, Done):
         return after, reply
     for part in request.parts:
-        mine = _slice(server, part.key, request.instance)
+        mine = server.slice_of(part.key, request.instance)
         if mine and mine.seq == request.seq and any(s.op in model.GLOBAL for s in part.steps):
             counter = after.counters[part.key]
             moved = counter._replace(epoch=counter.epoch + 1)
@@ -239,7 +239,7 @@ def _retry_moves_the_epoch(server: Server, request: Message, wall: int) -> tuple
 
 
 def _epochs_are_forgotten(instance: Instance, reply: Reply, resent: bool) -> Instance:
-    """What is put back into a new session is remembered without its epoch."""
+    """An instance that opens a session forgets the epochs of what it puts back."""
     heard = model.hear(instance, reply, resent)
     if not isinstance(reply, Opened):
         return heard
@@ -247,8 +247,8 @@ def _epochs_are_forgotten(instance: Instance, reply: Reply, resent: bool) -> Ins
     return heard._replace(memory=Map(memory))
 
 
-def _a_read_takes_it_all(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """Whoever reads a counter is alone with it."""
+def _a_read_removes_the_others(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """A read removes the slices of all other instances."""
     if isinstance(request, Request):
         for part in request.parts:
             counter = server.counters.get(part.key)
@@ -260,21 +260,23 @@ def _a_read_takes_it_all(server: Server, request: Message, wall: int) -> tuple[S
 
 
 def _lost_sessions_stay_lost(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """Only an instance's first open is answered."""
+    """Only the first open of an instance is accepted."""
     if isinstance(request, Open) and request.acked:
         return model.serve(server, Request(request.instance, -1, request.seq, 0, 1), wall)
     return model.serve(server, request, wall)
 
 
-def _any_old_entry_is_a_loss(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """R10: an open does not look at which session has made the entry."""
+def _any_old_entry_proves_a_loss(
+    server: Server, request: Message, wall: int
+) -> tuple[Server, Reply]:
+    """An open does not check which session made the entry that it finds (R10)."""
     if isinstance(request, Open):
         request = request._replace(last=server.opened)
     return model.serve(server, request, wall)
 
 
-def _conditions_hold(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """R15: no condition is looked at."""
+def _conditions_are_ignored(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """Steps run whether or not their conditions hold (R15)."""
     if isinstance(request, Request):
         request = _with_parts(
             request, lambda p: p._replace(steps=tuple(s._replace(condition=None) for s in p.steps))
@@ -282,103 +284,121 @@ def _conditions_hold(server: Server, request: Message, wall: int) -> tuple[Serve
     return model.serve(server, request, wall)
 
 
-def _the_left_stay(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """R16: who leaves is told so, and its session stays."""
+def _leaving_keeps_the_session(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
+    """A leave is accepted, but does not close the session (R16)."""
     after, reply = model.serve(server, request, wall)
     if isinstance(reply, Left):
         after = _with_session(after, request.instance, server.sessions[request.instance])
     return after, reply
 
 
-def _any_leave_closes(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """A late copy of a leave closes the next session."""
+def _a_leave_closes_any_session(
+    server: Server, request: Message, wall: int
+) -> tuple[Server, Reply]:
+    """A leave closes the instance's current session, whichever it names (R16)."""
     mine = server.sessions.get(request.instance)
     if isinstance(request, Leave) and mine is not None:
         request = request._replace(session=mine.number, seq=mine.seq)
     return model.serve(server, request, wall)
 
 
-INC_SET = ("inc", "set")
-INC_GET = ("inc", "get")
-TWO = Bounds(operations=2, kinds=INC_SET)
-CLOCK = Bounds(operations=2, kinds=INC_GET, ticks=1)
+INC_SET = kinds("inc,set")
+TWO_CALLS = Bounds(operations=2, kinds=INC_SET)
+ONE_TICK = Bounds(operations=2, kinds=kinds("inc,get"), ticks=1)
 
-BROKEN = {
-    "the slice's own number is the only fence": Broken(
-        Protocol(_fence_by_slice_alone), CLOCK, "no request runs twice or late"
+BROKEN: dict[str, Broken] = {
+    "only the seq of a slice keeps late copies out": Broken(
+        Protocol(_fence_by_slice_alone),
+        ONE_TICK,
+        "no request runs twice, or after a later one of its instance",
     ),
-    "the session is opened by the first steps": Broken(
-        Protocol(_open_and_execute, _speak_at_once, _hear_at_once),
-        CLOCK,
-        "no request runs twice or late",
+    "one request opens the session and runs steps in it": Broken(
+        Protocol(_open_and_execute, _speak_without_opening, _hear_the_session),
+        ONE_TICK,
+        "no request runs twice, or after a later one of its instance",
     ),
-    "what is put back is of whichever epoch": Broken(
+    "a slice is put back although the epoch has moved on": Broken(
         Protocol(_old_epochs_come_back),
-        TWO,
-        "what was acknowledged is there while its instance lives",
+        TWO_CALLS,
+        "a live instance finds its acknowledged counts again",
     ),
-    "the clock runs backwards": Broken(
-        Protocol(_clock_runs_backwards), CLOCK, "time never runs backwards"
+    "the server's time follows the wall clock back": Broken(
+        Protocol(_clock_runs_backwards), ONE_TICK, "time never runs backwards"
     ),
-    "the owner's memory loses to an equal copy": Broken(
+    "a slice in Redis wins over an equally old memory": Broken(
         Protocol(_equal_copies_win),
-        TWO._replace(rollbacks=1),
-        "what was acknowledged is there while its instance lives",
+        TWO_CALLS._replace(rollbacks=1),
+        "a live instance finds its acknowledged counts again",
     ),
-    "a late copy runs": Broken(Protocol(_late_copies_run), TWO, "no operation counts twice"),
-    "a read is no heartbeat": Broken(
-        Protocol(_read_is_no_heartbeat), CLOCK, "whoever is answered is heard"
+    "a late copy of a request runs": Broken(
+        Protocol(_late_copies_run), TWO_CALLS, "no operation counts twice"
     ),
-    "the owner's epoch wins": Broken(Protocol(_epoch_of_memory), TWO, "an epoch never shrinks"),
-    "stale slices count": Broken(
-        Protocol(_stale_slices_count), TWO._replace(operations=3), "a total is explained by slices"
+    "a read is not a heartbeat": Broken(
+        Protocol(_read_is_no_heartbeat),
+        ONE_TICK,
+        "an answered request sets the heartbeat of its instance, and no other does",
     ),
-    "dead slices stay": Broken(
-        Protocol(_the_dead_stay), CLOCK, "a dead slice is gone after the next touch"
+    "an instance's older epoch replaces the counter's": Broken(
+        Protocol(_epoch_of_memory), TWO_CALLS, "the epoch of a counter never decreases"
     ),
-    "the sessions of the dead stay": Broken(
-        Protocol(_sessions_of_the_dead_stay), CLOCK, "a new session closes those of the dead"
+    "the total includes stale slices": Broken(
+        Protocol(_stale_slices_count),
+        TWO_CALLS._replace(operations=3),
+        "a reply is explained by the slices",
     ),
-    "a retry is answered as things stand": Broken(
-        Protocol(_retry_is_read_again), TWO, "a retry is answered as it was first"
+    "the slices of the dead are kept": Broken(
+        Protocol(_dead_slices_stay),
+        ONE_TICK,
+        "the next request on a counter removes the slices of the dead",
     ),
-    "a retried call tells the state before": Broken(
-        Protocol(hear=_answers_what_was),
-        TWO._replace(linear=True),
+    "an open keeps the sessions of the dead": Broken(
+        Protocol(_sessions_of_the_dead_stay),
+        ONE_TICK,
+        "opening a session closes the sessions of the dead",
+    ),
+    "a retry is answered with the current view": Broken(
+        Protocol(_retry_is_read_again), TWO_CALLS, "a retry gets the first reply again"
+    ),
+    "a retried call returns the state before it": Broken(
+        Protocol(hear=_return_the_state_before),
+        TWO_CALLS._replace(linear=True),
         "replies are linearizable",
     ),
-    "a retry moves the epoch": Broken(
-        Protocol(_retry_moves_the_epoch), TWO, "a set or delete moves the epoch once"
+    "a retry of a set or delete moves the epoch again": Broken(
+        Protocol(_retry_moves_the_epoch), TWO_CALLS, "a set or delete starts one epoch at most"
     ),
-    "epochs are forgotten": Broken(
+    "an instance that opens a session forgets epochs": Broken(
         Protocol(hear=_epochs_are_forgotten),
-        TWO._replace(losses=1),
-        "an epoch never shrinks in an instance s eyes",
+        TWO_CALLS._replace(losses=1),
+        "the epoch that an instance remembers never decreases",
     ),
-    "a read takes it all": Broken(
-        Protocol(_a_read_takes_it_all), TWO, "the total is what the live instances remember"
+    "a read removes the slices of the other instances": Broken(
+        Protocol(_a_read_removes_the_others),
+        TWO_CALLS,
+        "the total is the sum of what the live instances remember",
     ),
-    "a lost session stays lost": Broken(
-        Protocol(_lost_sessions_stay_lost), TWO._replace(losses=1), "the next call works"
+    "an instance can open only one session": Broken(
+        Protocol(_lost_sessions_stay_lost), TWO_CALLS._replace(losses=1), "the next call works"
     ),
-    "conditions are not looked at": Broken(
-        Protocol(_conditions_hold),
-        Bounds(operations=2, kinds=("inc", "inc_if")),
-        "a total is explained by slices",
+    "steps run whether or not their conditions hold": Broken(
+        Protocol(_conditions_are_ignored),
+        Bounds(operations=2, kinds=kinds("inc,inc_if")),
+        "a reply is explained by the slices",
     ),
-    "a late open is taken for lost writes": Broken(
-        Protocol(_any_old_entry_is_a_loss),
-        Bounds(operations=3, kinds=("heartbeat",), ticks=1),
-        "only lost writes close the sessions of the living",
+    "a late copy of an open is taken for lost writes": Broken(
+        Protocol(_any_old_entry_proves_a_loss),
+        Bounds(operations=3, kinds=kinds("heartbeat"), ticks=1),
+        "only lost writes close the session of a live instance",
     ),
-    "who leaves keeps the session": Broken(
-        Protocol(_the_left_stay),
-        Bounds(operations=2, kinds=("inc", "leave")),
-        "a leave closes its own session alone",
+    "a leave does not close the session": Broken(
+        Protocol(_leaving_keeps_the_session),
+        Bounds(operations=2, kinds=kinds("inc,leave")),
+        "a leave closes the session that it names, and no other",
     ),
-    "a late leave closes the next session": Broken(
-        Protocol(_any_leave_closes),
-        Bounds(1, operations=3, kinds=("inc", "leave")),
-        "only lost writes close the sessions of the living",
+    "a late copy of a leave closes the next session": Broken(
+        Protocol(_a_leave_closes_any_session),
+        Bounds(1, operations=3, kinds=kinds("inc,leave")),
+        "only lost writes close the session of a live instance",
     ),
 }
+"""Every broken protocol, by a sentence that says what is wrong with it."""

@@ -1,26 +1,51 @@
-"""A history that was found, for people and for machines.
+"""A trace: the events that lead to a violation, told to people and stored for machines.
 
-For people: a numbered story, who did what and what the server held after it. For machines: a trace,
-one JSON object a line. The first line is its head (what was found, and in which world), each other
-line an event of `oracle.check.world`, whose request is named by its instance and seq. The tests play
-traces on production (`tests/harness/player.py`).
+`tell` makes a numbered list of them: who did what, and what the server held afterwards.
+
+`encode_trace` and `decode_trace` write and read one JSON object a line. The first line is the head:
+the bounds of the world, the protocol, and what was found. Every other line is an event: its `type`
+(the name of its class in `oracle.check.events`) and its fields. A request is named by its instance
+and its seq. The tests play traces on production (`tests/harness/player.py`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from typing import Any, NamedTuple
 
+from oracle.check.call_kinds import kinds
+from oracle.check.events import (
+    Calls,
+    ClockMoves,
+    CopyArrives,
+    Crashes,
+    Event,
+    EverythingIsLost,
+    GivesUp,
+    HearsReply,
+    InstanceEvent,
+    Joins,
+    Leaves,
+    SnapshotIsRestored,
+    SnapshotIsTaken,
+    StrangerCalls,
+    unhandled,
+)
 from oracle.check.properties import Violation
-from oracle.check.world import RIGHT, Bounds, Event, Protocol, World, events, perform, start
-from oracle.model import Condition, Leave, Message, Open, Server, Step
+from oracle.check.state import NAMES, RIGHT, Bounds, Protocol, World, start
+from oracle.check.world import events, perform
+from oracle.model import Leave, Message, Open, Server, Step, Steps
 
-FORMAT = 1
+FORMAT = 2
+"""The version of what `encode_trace` writes."""
+
+Line = dict[str, Any]
 
 
 class Trace(NamedTuple):
-    """A history in a bounded world, and the property that it breaks there, if any."""
+    """A sequence of events in a bounded world, and the property that it breaks there, if any."""
 
     bounds: Bounds
     events: tuple[Event, ...]
@@ -28,11 +53,11 @@ class Trace(NamedTuple):
     violation: str = ""
 
 
-# --- For people ----------------------------------------------------------------------------------
+# --- For people -----------------------------------------------------------------------------------
 
 
 def tell(trace: Trace, protocol: Protocol = RIGHT) -> Iterator[str]:
-    """The story, line by line."""
+    """The trace in words, line by line."""
     world = start(trace.bounds)
     for number, event in enumerate(trace.events, 1):
         before = world
@@ -40,36 +65,53 @@ def tell(trace: Trace, protocol: Protocol = RIGHT) -> Iterator[str]:
             world = perform(world, event, protocol)
             after = _held(world.server)
         except Violation:
-            after = "which breaks a property"
-        yield f"{number:3}. {_said(event, before, world)}"
+            after = "this breaks a property"
+        yield f"{number:3}. {_told(event)}{_sending(event, before, world)}"
         yield f"     {after}"
     if trace.violation:
         yield f"     {trace.violation}"
 
 
-def _said(event: Event, before: World, after: World) -> str:
-    what = f"{event.who} {event.what}" if event.who else event.what
-    if event.what == "calls":
-        steps = ", ".join(f"{_operation(step)} on {key}" for key, step in event.steps)
-        what += f" {steps or 'heartbeat'}"
-    if event.what == "the clock moves":
-        what += f" by {event.number} ms"
-    if event.what == "a copy takes over":
-        what += f": the one numbered {event.number}"
-    if event.what == "arrives":
-        assert event.message is not None
-        what = f"{_name(event.message)} of {event.who} arrives; its reply is lost"
-    if event.what == "is answered":
-        assert event.message is not None
-        what = f"{_name(event.message)} of {event.who} arrives, and {event.who} hears the reply"
-        what += ", having sent it more than once" if event.resent else ""
-    sent = _sent(after, event.who)
-    return f"{what}; sends {_name(sent)}" if sent and sent != _sent(before, event.who) else what
+def _told(event: Event) -> str:
+    match event:
+        case Joins(who):
+            return f"{who} joins"
+        case Crashes(who):
+            return f"{who} crashes"
+        case Calls(who, steps):
+            calls = ", ".join(f"{_operation(step)} on {key}" for key, step in steps)
+            return f"{who} calls {calls or 'heartbeat'}"
+        case Leaves(who):
+            return f"{who} leaves"
+        case GivesUp(who):
+            return f"{who} gives up"
+        case HearsReply(who, message, resent):
+            again = ", having sent it more than once" if resent else ""
+            return f"{_name(message)} of {who} arrives, and {who} hears the reply{again}"
+        case CopyArrives(who, message):
+            return f"{_name(message)} of {who} arrives; its reply is lost"
+        case ClockMoves(ms):
+            return f"the clock moves by {ms} ms"
+        case StrangerCalls():
+            return "a stranger's request makes the server read the clock"
+        case EverythingIsLost():
+            return "Redis loses everything"
+        case SnapshotIsTaken():
+            return "a snapshot of Redis is taken"
+        case SnapshotIsRestored(number):
+            return f"Redis falls back to snapshot {number}"
+    raise unhandled(event)
 
 
-def _sent(world: World, name: str) -> Message | None:
-    instance = dict(zip("ABCDEFGH", world.slots, strict=False))[name].instance if name else None
-    return instance.sent if instance else None
+def _sending(event: Event, before: World, after: World) -> str:
+    """The request that the event makes an instance send, if any."""
+    if not isinstance(event, InstanceEvent):
+        return ""
+    place = NAMES.index(event.who)
+    was, now = (world.slots[place].instance for world in (before, after))
+    if now is None or now.sent is None or (was is not None and was.sent == now.sent):
+        return ""
+    return f"; {event.who} sends {_name(now.sent)}"
 
 
 def _name(message: Message) -> str:
@@ -90,7 +132,7 @@ def _operation(step: Step) -> str:
 
 
 def _held(server: Server) -> str:
-    """All that the server holds, in one line."""
+    """Everything that the server holds, in one line."""
     if server.clock is None:
         return "the server holds nothing"
     words = [f"T {server.clock}"]
@@ -109,45 +151,35 @@ def _held(server: Server) -> str:
     return "; ".join(words)
 
 
-# --- For machines --------------------------------------------------------------------------------
+# --- For machines ---------------------------------------------------------------------------------
 
 
-def write_trace(trace: Trace) -> Iterator[str]:
+def encode_trace(trace: Trace) -> Iterator[str]:
     """The lines of a trace."""
     head = {
         "trace": FORMAT,
-        "bounds": trace.bounds._asdict(),
+        "bounds": encode_bounds(trace.bounds),
         "protocol": trace.protocol,
         "violation": trace.violation,
     }
     yield json.dumps(head)
     for event in trace.events:
-        yield json.dumps({key: value for key, value in _fields(event) if value})
+        yield json.dumps(_encode(event))
 
 
-def _fields(event: Event) -> Iterator[tuple[str, Any]]:
-    yield "what", event.what
-    yield "who", event.who
-    yield "seq", event.message.seq if event.message else 0
-    yield (
-        "steps",
-        [[key, step.op, step.count, *(step.condition or ())] for key, step in event.steps],
-    )
-    yield "heartbeat", event.what == "calls" and not event.steps
-    yield "resent", event.resent
-    yield "number", event.number
+def decode_trace(lines: Iterable[str], protocol: Protocol = RIGHT) -> Trace:
+    """The trace that `encode_trace` wrote.
 
-
-def read_trace(lines: Iterable[str], protocol: Protocol = RIGHT) -> Trace:
-    """The trace that `write_trace` wrote. Raises ValueError at a line that says what cannot be."""
+    Raises:
+        ValueError: a line says something that cannot happen there; the message says which.
+    """
     head, *rest = [json.loads(line) for line in lines]
     if head.get("trace") != FORMAT:
         raise ValueError(f"not a trace of format {FORMAT}: {head}")
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in head["bounds"].items()}
-    bounds = Bounds(**fields)  # type: ignore[arg-type]
+    bounds = decode_bounds(head["bounds"])
     world, found = start(bounds), list[Event]()
     for number, line in enumerate(rest, 2):
-        event = _find(world, line)
+        event = next((event for event in events(world) if _encode(event) == line), None)
         if event is None:
             raise ValueError(f"line {number}: this cannot happen here: {line}")
         found.append(event)
@@ -158,18 +190,40 @@ def read_trace(lines: Iterable[str], protocol: Protocol = RIGHT) -> Trace:
     return Trace(bounds, tuple(found), head["protocol"], head["violation"])
 
 
-def _find(world: World, line: dict[str, Any]) -> Event | None:
-    """Which of the events that can happen the line tells of."""
-    steps = tuple(
-        (key, Step(kind, n, Condition(*condition) if condition else None))
-        for key, kind, n, *condition in line.get("steps", [])
-    )
-    for event in events(world):
-        mine = (event.what, event.who, event.message.seq if event.message else 0, event.steps)
-        more = (event.resent, event.number)
-        if mine == (line["what"], line.get("who", ""), line.get("seq", 0), steps) and more == (
-            line.get("resent", False),
-            line.get("number", 0),
-        ):
-            return event
-    return None
+def encode_bounds(bounds: Bounds) -> Line:
+    """Bounds as JSON: an object by their names, with the kinds of call by theirs."""
+    return {
+        name: [kind.name for kind in value] if isinstance(value, tuple) else value
+        for name, value in bounds._asdict().items()
+    }
+
+
+def decode_bounds(line: Line) -> Bounds:
+    """The bounds that `encode_bounds` wrote. Raises ValueError or TypeError if there are none."""
+    values = {
+        name: kinds(",".join(value)) if value else ()
+        for name, value in line.items()
+        if isinstance(value, list)
+    }
+    return Bounds(**line | values)
+
+
+def _encode(event: Event) -> Line:
+    values = {field.name: getattr(event, field.name) for field in fields(event)}
+    if "message" in values:
+        values["seq"] = values.pop("message").seq
+    if "steps" in values:
+        values["steps"] = _encode_steps(values["steps"])
+    return {"type": type(event).__name__, **values}
+
+
+def _encode_steps(steps: Steps) -> list[Line]:
+    return [
+        {
+            "key": key,
+            "op": step.op,
+            "count": step.count,
+            "condition": step.condition and step.condition._asdict(),
+        }
+        for key, step in steps
+    ]

@@ -1,17 +1,21 @@
-"""`python -m oracle explore`: a bounded world, visited to the end.
+"""`python -m oracle explore`: visit every state of a bounded world.
 
-Exit status: 0 every state was visited and nothing found; 1 a violation was found; 2 the command
-line is wrong; 3 the budget ended first, or there are more different parts than fit."""
+Exit status: 0 if every state was visited and nothing was found; 1 if a violation was found; 2 if
+the command line is wrong; 3 if the budget ended first, or the world has more different parts than
+fit.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import platform
-import resource
 import shlex
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -19,19 +23,92 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from oracle.check.broken import BROKEN
-from oracle.check.fast.parts import explore_in_parts, parts_of
-from oracle.check.fast.search import Budget, Found, Progress, explore
+from oracle.check.call_kinds import CallKind, kinds
+from oracle.check.fast.parallel import divide, explore_in_parallel
+from oracle.check.fast.search import NO_BUDGET, Budget, Exploration, Options, Progress, explore
 from oracle.check.fast.tables import TooLarge
-from oracle.check.trace import Trace, tell, write_trace
-from oracle.check.world import KEYS, KINDS, NAMES, RIGHT, Bounds, Protocol, is_a_kind
+from oracle.check.state import KEYS, NAMES, RIGHT, Bounds, Protocol
+from oracle.check.trace import Trace, encode_trace, tell
+from oracle.cli.manifest import NotAManifest, entry, read_manifest, write_manifest
 
 FOUND, BUDGET_ENDED = 1, 3
 LOG_SECONDS = 30
 
-console = Console(stderr=True)
+console: Console = Console(stderr=True)
 
 
-class BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+@dataclass(frozen=True)
+class Run:
+    """One exploration, as the command line asks for it. `protocol` is "right" or a key of
+    `BROKEN`."""
+
+    bounds: Bounds
+    protocol: str
+    options: Options
+    processes: int
+
+    @classmethod
+    def of(
+        cls, protocol: str, no_symmetry: bool, budget: Budget, processes: int, **given: Any
+    ) -> Run:
+        """The run that these options ask for; `given` are the bounds. Raises click.UsageError."""
+        bounds = Bounds(**given)
+        if protocol != "right" and bounds == Bounds():
+            bounds = BROKEN[protocol].bounds
+        if bounds.instances + bounds.joins > len(NAMES):
+            raise click.UsageError(
+                f"at most {len(NAMES)} instances in all, those that join included"
+            )
+        options = Options(symmetry=not no_symmetry, budget=budget)
+        return cls(bounds, protocol, options, processes)
+
+    @property
+    def machine(self) -> Protocol:
+        return RIGHT if self.protocol == "right" else BROKEN[self.protocol].protocol
+
+    def explore(self, progress: Callable[[Progress], None]) -> Exploration:
+        options = replace(self.options, progress=progress)
+        if self.processes == 1:
+            return explore(self.bounds, self.machine, options)
+        return explore_in_parallel(self.bounds, self.machine, options, self.processes)
+
+    @property
+    def command(self) -> str:
+        """The command that repeats this run."""
+        words = ["python", "-m", "oracle", "explore"]
+        usual = Bounds()._asdict()
+        for name, value in self.bounds._asdict().items():
+            if value != usual[name]:
+                option = "--" + name.replace("_", "-")
+                words += [option] if value is True else [option, _word(value)]
+        words += ["--protocol", self.protocol] if self.protocol != "right" else []
+        words += ["--processes", str(self.processes)] if self.processes > 1 else []
+        words += [] if self.options.symmetry else ["--no-symmetry"]
+        words += (
+            ["--budget", _word(self.options.budget)] if self.options.budget != NO_BUDGET else []
+        )
+        return shlex.join(words)
+
+    @property
+    def is_of_record(self) -> bool:
+        """Whether its counts belong into a manifest: those of the protocol itself, each state
+        counted once."""
+        return self.protocol == "right" and self.processes == 1 and self.options.symmetry
+
+
+def _word(value: object) -> str:
+    """A value as the command line takes it."""
+    if isinstance(value, Budget):
+        return f"{value.seconds:g}s" if value.states == NO_BUDGET.states else f"{value.states}"
+    if isinstance(value, tuple):
+        return ",".join(kind.name for kind in value)
+    return str(value)
+
+
+# --- Options --------------------------------------------------------------------------------------
+
+
+class _BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "BUDGET"
 
     def convert(
@@ -46,20 +123,18 @@ class BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return Budget(seconds=int(digits)) if text.endswith("s") else Budget(states=int(digits))
 
 
-class KindsType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+class _KindsType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "KIND,KIND..."
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
+    ) -> tuple[CallKind, ...]:
         if isinstance(value, tuple):
             return value
-        kinds = tuple(dict.fromkeys(str(value).split(",")))
-        unknown = [kind for kind in kinds if not is_a_kind(kind)]
-        if unknown:
-            known = f"{', '.join(KINDS)}, and two steps of one call, such as inc_then_set"
-            self.fail(f"{', '.join(unknown)}: no such operation; there are {known}")
-        return kinds
+        try:
+            return kinds(str(value))
+        except ValueError as error:
+            self.fail(str(error))
 
 
 def _count(
@@ -75,14 +150,18 @@ def _count(
     )
 
 
+def _file(name: str, what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(name, type=click.Path(dir_okay=False, path_type=Path), help=what)
+
+
 @click.command("explore")
-@_count("instances", "Instances that are there from the start.", 1, len(NAMES))
+@_count("instances", "Instances that exist from the start.", 1, len(NAMES))
 @_count("keys", "Counters.", 1, len(KEYS))
-@_count("operations", "Calls, by whomever, drawn from --kinds.", 1)
+@_count("operations", "Calls that the instances make in all, each one of --kinds.", 1)
 @click.option(
     "--kinds",
     default=Bounds().kinds,
-    type=KindsType(),
+    type=_KindsType(),
     help="Default: every operation. Two steps of one call: inc_then_set.",
 )
 @_count("threshold", "After how many ms of silence an instance is dead.", 1)
@@ -90,81 +169,85 @@ def _count(
 @_count("crashes", "Instances that crash.")
 @_count("joins", "Instances that join later.")
 @_count("give_ups", "Calls that are given up without a reply.")
-@_count("losses", "Times that the server loses everything.")
-@_count("rollbacks", "Times that the server falls back to an earlier state.")
-@click.option("--linear", is_flag=True, help="Check that replies are linearizable, too.")
+@_count("losses", "Times that Redis loses everything.")
+@_count("rollbacks", "Times that Redis falls back to an earlier state.")
+@click.option("--linear", is_flag=True, help="Also check that replies are linearizable.")
 @click.option(
     "--protocol",
     type=click.Choice(["right", *BROKEN]),
     default="right",
-    help="One that is broken, to see it found out; its own world, unless bounds are given.",
+    help="Explore a broken protocol; in a world that shows its fault, unless bounds are given.",
 )
-@click.option("--no-symmetry", is_flag=True, help="Tell worlds apart that differ in names alone.")
-@click.option("--budget", type=BudgetType(), default=Budget(), help="2000000 (states) or 90s.")
+@click.option(
+    "--no-symmetry",
+    is_flag=True,
+    help="Count states that differ only in the names of instances as different.",
+)
+@click.option(
+    "--budget", type=_BudgetType(), default=NO_BUDGET, help="2000000 (states) or 90s (seconds)."
+)
 @click.option(
     "--processes",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="With more than one, the world is explored in parts, by the first operation.",
+    help="More than one divide the world by the first call; a state of several shares then counts "
+    "in each.",
 )
-@click.option("--summary", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
-@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="What was found.")
+@_file("--summary", "Write what is printed about the exploration to this file.")
+@_file("--trace", "Write the trace to a violation to this file.")
+@_file("--manifest", "Add the exploration to this file, such as spec/explored.json.")
 @click.pass_context
 def explore_command(
     context: click.Context,
     /,
-    protocol: str,
-    no_symmetry: bool,
-    budget: Budget,
-    processes: int,
     summary: Path | None,
     trace: Path | None,
-    **given: object,
+    manifest: Path | None,
+    **given: Any,
 ) -> None:
     """Visit every state of a bounded world, breadth first, and check every property in each.
 
     Exit status: 0 nothing found; 1 a violation; 2 wrong usage; 3 the budget ended first.
     """
-    bounds = Bounds(**given)  # type: ignore[arg-type]
-    machine = RIGHT
-    if protocol != "right":
-        machine = BROKEN[protocol].protocol
-        if bounds == Bounds():
-            bounds = BROKEN[protocol].bounds
-    if bounds.instances + bounds.joins > len(NAMES):
-        raise click.UsageError(f"at most {len(NAMES)} instances in all, those that join included")
+    run = Run.of(**given)
+    worlds = _worlds_of(manifest, run)
     try:
         with _bar() as progress:
-            found = _explore(bounds, machine, processes, not no_symmetry, budget, progress)
+            found = run.explore(progress)
     except TooLarge as error:
         console.print(f"The world is too large: {error}.")
         context.exit(BUDGET_ENDED)
-    lines = list(_summary(bounds, protocol, processes, not no_symmetry, found))
+    lines = list(_summary(run, found))
     click.echo("\n".join(lines))
-    history = Trace(bounds, found.trace, protocol, found.violation)
+    history = Trace(run.bounds, found.trace, run.protocol, found.violation)
     if found.violation:
-        click.echo("\n".join(["", *tell(history, machine)]))
+        click.echo("\n".join(["", *tell(history, run.machine)]))
     if summary:
         summary.write_text("\n".join(lines) + "\n", "utf-8")
     if trace and found.violation:
-        trace.write_text("\n".join(write_trace(history)) + "\n", "utf-8")
-    context.exit(FOUND if found.violation else 0 if found.complete else BUDGET_ENDED)
+        trace.write_text("\n".join(encode_trace(history)) + "\n", "utf-8")
+    if manifest:
+        write_manifest(manifest, worlds, entry(run.bounds, run.command, found))
+    context.exit(FOUND if found.violation else 0 if found.finished else BUDGET_ENDED)
 
 
-def _explore(
-    bounds: Bounds,
-    protocol: Protocol,
-    processes: int,
-    symmetry: bool,
-    budget: Budget,
-    progress: Callable[[Progress], None],
-) -> Found:
-    if processes == 1:
-        return explore(bounds, protocol, symmetry=symmetry, budget=budget, progress=progress)
-    return explore_in_parts(
-        bounds, protocol, processes, symmetry=symmetry, budget=budget, progress=progress
-    )
+def _worlds_of(manifest: Path | None, run: Run) -> list[dict[str, Any]]:
+    """The worlds that the manifest has by now. Raises click.UsageError before anything is done."""
+    if manifest is None:
+        return []
+    if not run.is_of_record:
+        raise click.UsageError(
+            "--manifest counts each state of the right protocol once: it does not go with "
+            "--protocol, --processes or --no-symmetry"
+        )
+    try:
+        return read_manifest(manifest)
+    except NotAManifest as error:
+        raise click.UsageError(f"--manifest: {error}") from None
+
+
+# --- Progress -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -186,7 +269,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
 
 
 def _log() -> Callable[[Progress], None]:
-    """Where there is no terminal, a line now and then."""
+    """Without a terminal: a line every LOG_SECONDS."""
     last = 0.0
 
     def show(now: Progress) -> None:
@@ -203,35 +286,35 @@ def _log() -> Callable[[Progress], None]:
     return show
 
 
-def _summary(
-    bounds: Bounds, protocol: str, processes: int, symmetry: bool, found: Found
-) -> Iterator[str]:
+# --- The summary ----------------------------------------------------------------------------------
+
+
+def _summary(run: Run, found: Exploration) -> Iterator[str]:
     """What was explored and what came of it, as Markdown."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = "a violation" if found.violation else "nothing"
-    state = "to the end" if found.complete else "until it was stopped"
+    state = "to the end" if found.finished else "until it was stopped"
     yield f"# An exploration: {result} was found, {state}"
     yield ""
-    yield f"    {_command(bounds, protocol, processes, symmetry)}"
+    yield f"    {run.command}"
     yield ""
     yield "| | |"
     yield "|---|---|"
     rows = {
-        "operations drawn from": ", ".join(bounds.kinds),
+        "operations drawn from": ", ".join(kind.name for kind in run.bounds.kinds),
         "states": f"{found.states:,}",
-        "states before symmetry": f"{found.worlds:,}",
+        "states before symmetry": f"{found.states_before_symmetry:,}",
         "transitions": f"{found.transitions:,}",
         "depth": f"{found.depth}",
         "seconds": f"{found.seconds:,.0f}",
         "states a second": f"{found.states / max(found.seconds, 0.001):,.0f}",
-        "processes": f"{processes}",
-        "most memory of a process": f"{max(usage.ru_maxrss, children.ru_maxrss) / 2**20:.2f} GiB",
+        "processes": f"{run.processes}",
+        "most memory of a process": _peak_memory(),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "cores": f"{os.cpu_count()}",
     }
-    if processes > 1:
-        rows["parts"] = f"{len(parts_of(bounds))}; a state of several parts is counted in each"
+    if run.processes > 1:
+        shares = len(divide(run.bounds))
+        rows["shares"] = f"{shares}; a state of several shares is counted in each"
     for name, value in rows.items():
         yield f"| {name} | {value} |"
     if found.violation:
@@ -239,19 +322,12 @@ def _summary(
         yield f"Found: {found.violation}"
 
 
-def _command(bounds: Bounds, protocol: str, processes: int, symmetry: bool) -> str:
-    """The command that does it again."""
-    words = ["python", "-m", "oracle", "explore"]
-    usual = Bounds()._asdict()
-    for name, value in bounds._asdict().items():
-        if value != usual[name]:
-            option = "--" + name.replace("_", "-")
-            words += [option] if value is True else [option, _word(value)]
-    words += ["--protocol", protocol] if protocol != "right" else []
-    words += ["--processes", str(processes)] if processes > 1 else []
-    words += [] if symmetry else ["--no-symmetry"]
-    return shlex.join(words)
-
-
-def _word(value: object) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+def _peak_memory() -> str:
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return "unknown"
+    usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(who).ru_maxrss for who in usage)
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return f"{peak * unit / 2**30:.2f} GiB"

@@ -7,7 +7,7 @@ Read the modules in this order:
    to (state, reply).
 3. `messages.py`: the requests and replies.
 4. `instance.py`: the client side, that is, what an instance sends, learns and remembers.
-5. `calls.py`: which requests a whole call of the public API takes, and R1.
+5. `call_kinds.py`: which requests a whole call of the public API takes, and R1.
 
 The machine favours clarity over speed. States are immutable and hashable, nothing is cached, and
 there is no I/O, threading, clock or randomness. It implements R1 to R16 of `spec/RULES.md`, and
@@ -70,14 +70,18 @@ from oracle.model.operations import (
     CONDITIONAL,
     GLOBAL,
     LIMIT,
+    METHODS,
     OPERATIONS,
     READS,
     RELATIONS,
     Change,
     Condition,
     CounterState,
+    Method,
+    Operation,
     Step,
     View,
+    method,
     run_steps,
     step_result,
     writes,
@@ -85,11 +89,16 @@ from oracle.model.operations import (
 from oracle.model.server import Serve, serve
 from oracle.model.state import Counter, Server, Session, Slice
 
+VERSION = 1
+"""The version of the protocol that this machine is: raised with every change of what it does, so
+that `spec/explored.json` says which protocol was explored."""
+
 __all__ = [
     "ALWAYS",
     "CONDITIONAL",
     "GLOBAL",
     "LIMIT",
+    "METHODS",
     "MOST_COUNTERS",
     "MOST_STEPS",
     "NOT_EXECUTED",
@@ -100,6 +109,7 @@ __all__ = [
     "RELATIONS",
     "RESTORE_CHUNK",
     "UNKNOWN",
+    "VERSION",
     "Call",
     "Change",
     "Condition",
@@ -115,9 +125,11 @@ __all__ = [
     "Map",
     "Memory",
     "Message",
+    "Method",
     "NoSession",
     "Open",
     "Opened",
+    "Operation",
     "Outcome",
     "Part",
     "Reply",
@@ -141,6 +153,7 @@ __all__ = [
     "hear",
     "make_leave",
     "make_steps",
+    "method",
     "name_error",
     "recall",
     "run_steps",

@@ -1,6 +1,8 @@
-"""What a call does to one counter: the operations, conditions, and the function that runs them.
+"""What a call does to one counter: the operations, their conditions, and the function that runs
+them.
 
-Rules R2, R9 and R15. A `View` is all that an operation looks at, and all that it changes.
+Rules R2, R9 and R15. An operation reads a `View` and returns a new one; it touches nothing else.
+`OPERATIONS` is the one table of operations: to add one, add a row and its function.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 LIMIT = 2**53 - 1
-"""R2: counts, and totals that a step reports or makes, lie in -LIMIT..LIMIT."""
+"""R2: counts, and the totals that a step reports or makes, lie in -LIMIT..LIMIT."""
 
 
 class Condition(NamedTuple):
@@ -25,11 +27,11 @@ ALWAYS = Condition("always", 0)
 
 
 class Step(NamedTuple):
-    """One operation on one counter. `op` is one of `OPERATIONS`; with a condition, one of
+    """One operation on one counter. `op` is a key of `OPERATIONS`; with a condition, it is one of
     `CONDITIONAL`."""
 
     op: str
-    count: int = 0  # type: ignore[assignment]  # it hides tuple.count, which nobody needs
+    count: int = 0  # type: ignore[assignment]  # hides tuple.count, which nobody uses here
     condition: Condition | None = None
 
 
@@ -126,21 +128,89 @@ def _delete(view: View, _: int) -> tuple[View, CounterState]:
     return View(0, view.epoch + 1, 0), CounterState(view.total, view.count)
 
 
-_OPERATIONS = {
-    "get": _get,
-    "inc": _inc,
-    "set_on_instance": _set_on_instance,
-    "delete_on_instance": _delete_on_instance,
-    "set": _set,
-    "delete": _delete,
+class Operation(NamedTuple):
+    """One row of `OPERATIONS`: everything that distinguishes one operation from another.
+
+    Attributes:
+        name: what rules, traces and the line protocol call it.
+        function: the view after the operation and its result, before R2 is checked.
+        letter: how the operation is spelled on the wire ("Steps" in spec/PROTOCOL.md); empty for a
+            read, which is not sent, because the reply is the view.
+        takes_count: whether it has a count. Without one, the wire carries 0.
+        default_count: the count that a caller may leave out.
+        condition_on: which field of the view a condition looks at (R15); empty if the operation
+            cannot have one.
+        is_global: it starts a new epoch, so its outcome is unknown once the session is lost (R12).
+        is_read: it changes nothing, so it may be read again (R11) and needs no completion record.
+    """
+
+    name: str
+    function: Callable[[View, int], tuple[View, CounterState]]
+    letter: str
+    takes_count: bool = False
+    default_count: int | None = None
+    condition_on: str = ""
+    is_global: bool = False
+    is_read: bool = False
+
+
+OPERATIONS: dict[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        Operation("get", _get, "", is_read=True),
+        Operation("inc", _inc, "+", takes_count=True, default_count=1, condition_on="total"),
+        Operation("set_on_instance", _set_on_instance, "=", takes_count=True, condition_on="count"),
+        Operation("delete_on_instance", _delete_on_instance, "="),
+        Operation("set", _set, "!", takes_count=True, condition_on="total", is_global=True),
+        Operation("delete", _delete, "~", is_global=True),
+    )
 }
-OPERATIONS = tuple(_OPERATIONS)
+"""Every operation, by name. The sets below, the explorer's kinds of call, the strategies and the
+tests all derive from this table."""
 
-READS = frozenset({"get"})
-"""Steps that change nothing: they may be read again (R11) and need no completion record."""
+READS = frozenset(name for name, operation in OPERATIONS.items() if operation.is_read)
+GLOBAL = frozenset(name for name, operation in OPERATIONS.items() if operation.is_global)
+CONDITIONAL = tuple(name for name, operation in OPERATIONS.items() if operation.condition_on)
 
-GLOBAL = frozenset({"set", "delete"})
-"""Steps that bump the epoch: their outcome is unknown once the session is lost (R12)."""
+
+class Method(NamedTuple):
+    """One row of `METHODS`: a call on one key, as the public interface and the line protocol name
+    it. It stands for one step."""
+
+    name: str
+    op: str
+    is_conditional: bool = False
+    is_negated: bool = False
+
+    @property
+    def operation(self) -> Operation:
+        return OPERATIONS[self.op]
+
+    def step(self, count: int = 0, condition: Condition | None = None) -> Step:
+        """The step of a call with these arguments. A count is ignored where there is none."""
+        assert (condition is not None) == self.is_conditional
+        if not self.operation.takes_count:
+            count = 0
+        return Step(self.op, -count if self.is_negated else count, condition)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        *(Method(name, name) for name in OPERATIONS),
+        Method("dec", "inc", is_negated=True),
+        *(Method(f"{name}_if", name, is_conditional=True) for name in CONDITIONAL),
+    )
+}
+"""Every method on one key, by name: each operation, `dec`, and the conditional ones (R15)."""
+
+
+def method(name: str, condition: Condition | None = None) -> Method:
+    """The method of this name; with a condition, the conditional one for the same operation."""
+    plain = METHODS[name]
+    if condition is None or plain.is_conditional:
+        return plain
+    return next(m for m in METHODS.values() if m.is_conditional and m.op == plain.op)
 
 
 _RELATIONS: dict[str, Callable[[int, int], bool]] = {
@@ -151,17 +221,15 @@ _RELATIONS: dict[str, Callable[[int, int], bool]] = {
 }
 RELATIONS = tuple(_RELATIONS)
 
-CONDITIONAL = ("inc", "set", "set_on_instance")
-"""R15: the steps that may have a condition: on the total, and the last on the caller's slice."""
-
 
 def step_result(view: View, step: Step) -> tuple[View, CounterState | Change | None]:
-    """R9, R15, and R2: the view after the step and what it returns, or the same view and None."""
+    """R9, R15 and R2: the view after the step and its result. A refused step gives the same view
+    and None."""
     if step.condition is None:
-        after, result = _OPERATIONS[step.op](view, step.count)
+        after, result = OPERATIONS[step.op].function(view, step.count)
         return (after, result) if _in_range(after, *result) else (view, None)
     applied = _holds(view, step.op, step.condition)
-    after = _OPERATIONS[step.op](view, step.count)[0] if applied else view
+    after = OPERATIONS[step.op].function(view, step.count)[0] if applied else view
     new, old = CounterState(after.total, after.count), CounterState(view.total, view.count)
     return (after, Change(new, old, applied)) if _in_range(after, *new, *old) else (view, None)
 
@@ -170,7 +238,7 @@ def _holds(view: View, op: str, condition: Condition) -> bool:
     assert op in CONDITIONAL
     if condition == ALWAYS:
         return True
-    subject = view.count if op == "set_on_instance" else view.total
+    subject = view.count if OPERATIONS[op].condition_on == "count" else view.total
     return _RELATIONS[condition.relation](subject, condition.operand)
 
 
@@ -181,7 +249,7 @@ def _in_range(after: View, *results: int) -> bool:
 def run_steps(
     view: View, steps: tuple[Step, ...]
 ) -> tuple[View, tuple[CounterState | Change | None, ...]]:
-    """Run the steps in order; a refused one changes nothing and the others go on (R2)."""
+    """Run the steps in order. A refused step changes nothing, and the next ones still run (R2)."""
     results = []
     for step in steps:
         view, result = step_result(view, step)
@@ -190,4 +258,5 @@ def run_steps(
 
 
 def writes(steps: tuple[Step, ...]) -> bool:
+    """Whether any of the steps can change something."""
     return any(step.op not in READS for step in steps)

@@ -107,17 +107,9 @@ def _lacks_a_record(server: Server, request: Request) -> bool:
 
     The session says that the request was executed, so each slice it wrote should carry its seq.
     """
-    return any(
-        _slice_seq(server, part.key, request.instance) != request.seq
-        for part in request.parts
-        if writes(part.steps)
-    )
-
-
-def _slice_seq(server: Server, key: str, instance: str) -> int | None:
-    """The seq of the request that wrote the instance's slice, or None if it has no slice."""
-    mine = server.counters.get(key, Counter()).slices.get(instance)
-    return mine.seq if mine else None
+    written = [part.key for part in request.parts if writes(part.steps)]
+    slices = [server.slice_of(key, request.instance) for key in written]
+    return any(mine is None or mine.seq != request.seq for mine in slices)
 
 
 def _execute(server: Server, request: Request, session: Session) -> tuple[Server, Reply]:

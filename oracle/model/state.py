@@ -70,3 +70,7 @@ class Server(NamedTuple):
     opened: int = 0
     sessions: Map[str, Session] = Map()
     counters: Map[str, Counter] = Map()
+
+    def slice_of(self, key: str, instance: str) -> Slice | None:
+        counter = self.counters.get(key)
+        return counter.slices.get(instance) if counter else None

@@ -16,7 +16,7 @@ import redis
 from distkit.redis.script import COUNTER, Script
 from oracle import model
 from oracle.check.fast.space import Space
-from oracle.check.world import KEYS, NAMES
+from oracle.check.state import KEYS
 from oracle.model import Message, Server
 from tests.harness import wire
 
@@ -36,10 +36,9 @@ class Transition(NamedTuple):
 
 
 def transitions(space: Space) -> Iterator[Transition]:
-    """Every pair of a state and a request that an exploration has met."""
-    for server, message, place in space.asked.arguments():
-        request = space.messages.things[message]._replace(instance=NAMES[place])
-        yield Transition(_at(NOW, space.servers.things[server]), request)
+    """Everything that the server was asked in an exploration, each pair once."""
+    for server, request in space.next.served():
+        yield Transition(_at(NOW, server), request)
 
 
 def _at(now: int, server: Server) -> Server:
@@ -100,10 +99,12 @@ def _check(transition: Transition, mine: list[int], held: list[Any]) -> None:
 
 def _check_bound(stored: wire.Stored, key: str, after: Server, transition: Transition) -> None:
     """A counter whose head says that no slice can be dead has no dead slice."""
-    owners = [after.sessions.get(name) for name in stored.counters[key].slices]
+    sessions = [after.sessions.get(name) for name in stored.counters[key].slices]
     if stored.closed_of[key] == stored.closed:
-        assert None not in owners, f"{transition}: an owner without a session goes unseen"
-        beats = [owner.heartbeat for owner in owners if owner]
+        assert None not in sessions, (
+            f"{transition}: a slice whose instance has no session goes unseen"
+        )
+        beats = [session.heartbeat for session in sessions if session]
         assert stored.oldest[key] <= min(beats, default=after.clock or 0), (
             f"{transition}: oldest heartbeat"
         )

@@ -41,7 +41,7 @@ from oracle.conform.strategies import (
     thresholds,
     touches,
 )
-from tests.harness.side_by_side import COUNTED, AsyncBackend, Backend, Fate, SideBySide
+from tests.harness.side_by_side import AsyncBackend, Backend, Fate, SideBySide
 
 _given_up = st.sampled_from(
     [
@@ -82,14 +82,12 @@ class CounterMachine(RuleBasedStateMachine):
     def call(
         self, data: st.DataObject, key: str, kind: str, count: int, fates: Sequence[Fate]
     ) -> None:
-        self.world.call(
-            self._who(data), key, kind, count if kind in COUNTED else 0, self._met(fates)
-        )
+        self.world.call(self._who(data), key, kind, count, self._met(fates))
 
     @rule(data=st.data(), key=keys, kind=plain_kinds, count=small_counts)
     def plain_call(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
         """Ordinary calls, drawn more often, so that somebody notices what went wrong before."""
-        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+        self.world.call(self._who(data), key, kind, count)
 
     @rule(
         data=st.data(),
@@ -228,7 +226,7 @@ class CounterMachine(RuleBasedStateMachine):
     @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
     def call_without_server(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
         self.world.server_down()
-        self.world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
+        self.world.call(self._who(data), key, kind, count)
         self.world.server_up()
 
     @rule()
@@ -255,13 +253,13 @@ class CounterMachine(RuleBasedStateMachine):
     @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
     def fail_over(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
         """A failover loses answered calls, and a late copy of the last one then arrives (R10)."""
-        world, owner = self.world, self._who(data)
+        world, name = self.world, self._who(data)
         world.snapshot()
-        world.call(self._who(data), key, kind, count if kind in COUNTED else 0)
-        world.call(owner, key, "inc", 1, (Fate.COPIED,))
+        world.call(self._who(data), key, kind, count)
+        world.call(name, key, "inc", 1, (Fate.COPIED,))
         world.roll_back(-1)
         world.deliver_copy(-1)
-        world.call(owner, key, "get")
+        world.call(name, key, "get")
 
     @invariant()
     def stored_as_in_the_oracle(self) -> None:

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from distkit.redis.script import COUNTER, Script
 from oracle import model
-from tests.harness.side_by_side import COUNTED, Backend, Fate, SideBySide
+from tests.harness.side_by_side import Backend, Fate, SideBySide
 
 THRESHOLD = 30_000
 FATES = {
@@ -864,9 +864,7 @@ def _parsed(call: str) -> tuple[str, str, int, model.Condition | None]:
 
 
 def _step(kind: str, n: int, condition: model.Condition | None) -> model.Step:
-    if kind == "dec":
-        return model.Step("inc", -n, condition)
-    return model.Step(kind, n if kind in COUNTED else 0, condition)
+    return model.method(kind, condition).step(n, condition)
 
 
 def _count(words: list[str]) -> int:

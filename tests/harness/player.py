@@ -1,17 +1,18 @@
-"""Plays a trace of `oracle.check.trace` on production: the very interleaving, message by message.
+"""Plays a trace of `oracle.check.trace` on production: the same interleaving, message by message.
 
-`World` (tests/harness/side_by_side.py) has both machines and the server; here each instance's session is driven by
-hand, so that a call can be under way while other things happen. After every event these are equal:
-the request as it was sent, the reply, all that is stored; and at the end, when every call has been
-answered, what each instance is told when it looks.
+`SideBySide` (tests/harness/side_by_side.py) has both machines and the server. Here each instance's
+production machine is driven by hand, so that a call can be under way while other things happen.
+After every event these must be equal: the request as it was sent, the reply, and everything that
+is stored; and at the end, when every call has been answered, what each instance is told when it
+looks.
 
-A trace may come from a broken machine, whose messages were others. What cannot happen here is left
-out: a copy of a request that was never sent, a reply to an instance that waits for none.
+A trace may come from a broken protocol, whose messages were different. Whatever cannot happen here
+is left out: a copy of a request that was never sent, a reply to an instance that does not wait for
+one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -20,33 +21,51 @@ from distkit.core.instance import Call, Request
 from distkit.redis.script import COUNTER, Script
 from distkit.testing import driver_of
 from oracle import model
+from oracle.check.events import (
+    Calls,
+    ClockMoves,
+    CopyArrives,
+    Crashes,
+    Event,
+    EverythingIsLost,
+    GivesUp,
+    HearsReply,
+    InstanceEvent,
+    Joins,
+    Leaves,
+    SnapshotIsRestored,
+    SnapshotIsTaken,
+    StrangerCalls,
+    unhandled,
+)
+from oracle.check.state import NAMES
 from oracle.check.trace import Trace
-from oracle.check.world import NAMES, STRANGER, Event
+from oracle.check.transitions import STRANGER
 from tests.harness import wire
 from tests.harness.side_by_side import PREFIX, Backend, SideBySide, _plain, _production
 
 
-class Life:
-    """One instance, twice: production's session and the oracle's owner, in step."""
+class PlayedInstance:
+    """One instance, twice: production's machine and the oracle's, in step."""
 
     def __init__(self, player: Player, name: str) -> None:
         self.player, self.name = player, name
         pair = player.world.instances[player.world.join(name)]
-        self.session, self.instance = driver_of(pair.counter).instance, pair.instance
+        self.production, self.instance = driver_of(pair.counter).instance, pair.instance
         self.request: Request | None = None
         self.sent: dict[int, tuple[Request, model.Message]] = {}
 
     def call(self, steps: tuple[tuple[str, model.Step], ...]) -> None:
         if self.instance.call is not None:
             return
-        self.session.begin(Call([_production(key, step) for key, step in steps]))
+        self.production.begin(Call([_production(key, step) for key, step in steps]))
         self.instance = model.begin(self.instance, steps)
         self._go_on()
 
     def leave(self) -> None:
         if self.instance.call is not None:
             return
-        self.session.begin(Call(leaving=True))
+        self.production.begin(Call(leaving=True))
         self.instance = model.begin_leaving(self.instance)
         self._go_on()
 
@@ -56,7 +75,7 @@ class Life:
         mine, right = self.player.deliver(self.request, self.instance.sent)
         self.instance = model.hear(self.instance, right, resent)
         self.request.resent = resent
-        self.session.hear(mine)
+        self.production.hear(mine)
         self._go_on()
 
     def give_up(self) -> None:
@@ -64,12 +83,12 @@ class Life:
             return
         self.instance = model.give_up(self.instance, arrived=True)
         self.request.arrived = True
-        self.session.give_up(None)
+        self.production.give_up(None)
         self._go_on()
 
     def _go_on(self) -> None:
-        """Both say what they send next, or what the call came to."""
-        call, self.request = self.session.call, None
+        """Compare what both send next, or the outcomes of the call."""
+        call, self.request = self.production.call, None
         assert self.instance.call is not None
         assert call.done == self.instance.call.done
         if call.done:
@@ -81,7 +100,7 @@ class Life:
             assert (outcomes or failures) == right, f"{self.name} is told {outcomes}, not {right}"
             return
         self.instance = model.speak(self.instance)
-        self.request = self.session.speak()
+        self.request = self.production.speak()
         assert self.instance.sent is not None
         wall = self.player.world.wall
         words = tuple(map(wire.text, [*COUNTER.by_hash(self.request, wall)[wire.FIRST_ARG :]]))
@@ -89,8 +108,8 @@ class Life:
         assert words == right_words, f"{self.name} sends {words}, not {right_words}"
         self.sent[self.instance.sent.seq] = (self.request, self.instance.sent)
 
-    def rest(self) -> None:
-        """Whatever is under way is answered."""
+    def settle(self) -> None:
+        """Answer whatever is under way."""
         while self.instance.call is not None:
             self.hear(resent=True)
 
@@ -101,27 +120,26 @@ class Player:
     def __init__(self, trace: Trace, backend: Backend, script: Script = COUNTER) -> None:
         self.trace, self.script = trace, script
         self.world = SideBySide(backend, trace.bounds.threshold, script)
-        self.lives = {n: Life(self, n) for n in NAMES[: trace.bounds.instances]}
-        self.requests: dict[str, dict[int, tuple[Request, model.Message]]] = {}
-        self.requests = {name: life.sent for name, life in self.lives.items()}
-        self.copies: list[int] = []
+        self.played = {n: PlayedInstance(self, n) for n in NAMES[: trace.bounds.instances]}
+        self.requests = {name: played.sent for name, played in self.played.items()}
+        self.snapshots: list[int] = []
 
     def play(self) -> None:
-        """AssertionError where production and oracle differ."""
+        """Play all of it. Raises AssertionError where production and oracle differ."""
         for event in self.trace.events:
-            EVENTS[event.what](self, event)
+            self._perform(event)
             self.world.check_state()
-        for life in self.lives.values():
-            life.rest()
+        for instance in self.played.values():
+            instance.settle()
         looks = tuple((key, model.Step("get")) for key in sorted(self.world.server.counters))
         for steps in ((), looks):
-            for life in self.lives.values():
-                life.call(steps)
-                life.rest()
+            for instance in self.played.values():
+                instance.call(steps)
+                instance.settle()
                 self.world.check_state()
 
     def deliver(self, request: Request, message: model.Message) -> tuple[list[int], model.Reply]:
-        """A request arrives at both."""
+        """Let a request arrive at both servers; the replies must be equal."""
         execute: Any = self.world.backend.admin.execute_command
         command = self.script.by_hash(request, self.world.wall)
         try:
@@ -132,42 +150,43 @@ class Player:
         assert mine == wire.reply(right), f"{message} is answered {mine}, not {right}"
         return mine, right
 
-    def arrive(self, event: Event) -> None:
-        """A copy arrives, and its reply goes nowhere."""
-        seq = event.message.seq if event.message else 0
-        if seq in self.requests[event.who]:
-            self.deliver(*self.requests[event.who][seq])
+    def _perform(self, event: Event) -> None:
+        if isinstance(event, InstanceEvent):
+            self._act(event)
+            return
+        match event:
+            case ClockMoves(ms):
+                self.world.advance(ms)
+            case StrangerCalls():
+                self.world._send_raw(STRANGER)
+                self.world.server, _ = model.serve(self.world.server, STRANGER, self.world.wall)
+            case EverythingIsLost():
+                self.world.flush()
+            case SnapshotIsTaken():
+                self.snapshots.append(len(self.world.snapshots))
+                self.world.snapshot()
+            case SnapshotIsRestored(number):
+                self.world.roll_back(self.snapshots.pop(number))
+            case _:
+                raise unhandled(event)
 
-    def join(self, event: Event) -> None:
-        self.lives[event.who] = Life(self, event.who)
-        self.requests[event.who] = self.lives[event.who].sent
-
-    def crash(self, event: Event) -> None:
-        del self.lives[event.who]
-
-    def stranger(self, _: Event) -> None:
-        self.world._send_raw(STRANGER)
-        self.world.server, _reply = model.serve(self.world.server, STRANGER, self.world.wall)
-
-    def copy(self, _: Event) -> None:
-        self.copies.append(len(self.world.snapshots))
-        self.world.snapshot()
-
-    def roll_back(self, event: Event) -> None:
-        self.world.roll_back(self.copies.pop(event.number))
-
-
-EVENTS: dict[str, Callable[[Player, Event], None]] = {
-    "joins": Player.join,
-    "crashes": Player.crash,
-    "calls": lambda player, event: player.lives[event.who].call(event.steps),
-    "leaves": lambda player, event: player.lives[event.who].leave(),
-    "is answered": lambda player, event: player.lives[event.who].hear(event.resent),
-    "gives up": lambda player, event: player.lives[event.who].give_up(),
-    "arrives": Player.arrive,
-    "the clock moves": lambda player, event: player.world.advance(event.number),
-    "a stranger calls": Player.stranger,
-    "everything is lost": lambda player, _: player.world.flush(),
-    "the server is copied": Player.copy,
-    "a copy takes over": Player.roll_back,
-}
+    def _act(self, event: InstanceEvent) -> None:
+        match event:
+            case Joins(who):
+                self.played[who] = PlayedInstance(self, who)
+                self.requests[who] = self.played[who].sent
+            case Crashes(who):
+                del self.played[who]
+            case Calls(who, steps):
+                self.played[who].call(steps)
+            case Leaves(who):
+                self.played[who].leave()
+            case GivesUp(who):
+                self.played[who].give_up()
+            case HearsReply(who, _, resent):
+                self.played[who].hear(resent)
+            case CopyArrives(who, message):
+                if message.seq in self.requests[who]:
+                    self.deliver(*self.requests[who][message.seq])
+            case _:
+                raise unhandled(event)

@@ -1,10 +1,10 @@
-"""A world for production and oracle together: many instances, one Redis, a clock, and faults.
+"""Runs production and the oracle side by side: many instances, one Redis, a clock, and faults.
 
-Whatever happens here happens to both. Production's requests go through redis-py's own connections
-and retries, into which the faults are built; the oracle's go to its state machine with the same
-faults in the same places. After every step these are equal: each request as it was sent, each reply
-of the script, each outcome of a call, and all that is stored. While nothing has failed yet, R13's
-formula must give the same results too.
+Everything that happens here happens to both. Production's requests go through redis-py's own
+connections and retries, into which the faults are built. The oracle's requests go to its state
+machine, with the same faults in the same places. After every step these must be equal: each request
+as it was sent, each reply, the outcome of each call, and everything that is stored. As long as
+nothing has failed, R13's formula must give the same results too.
 """
 
 from __future__ import annotations
@@ -30,35 +30,21 @@ import distkit.asyncio
 from distkit import Comparator, DistkitError, StrictInstanceAwareCounter
 from distkit.base import Driver
 from distkit.core.instance import Call, Outcome
-from distkit.core.operations import DELETE, GET, INC, SET, SET_ON_INSTANCE
 from distkit.core.operations import Step as ProductionStep
 from distkit.redis.script import COUNTER, Script
 from distkit.testing import driver_of, use_script
 from oracle import model
-from oracle.check.properties import Meaning
+from oracle.check.meaning import Meaning
 from tests.harness import wire
 from tests.harness.servers import RedisServer
 
 PREFIX = "world"
 RETRIES = 2
-"""How often redis-py sends a request again before the call gives up."""
-
-OPS = {
-    "get": GET,
-    "inc": INC,
-    "set_on_instance": SET_ON_INSTANCE,
-    "delete_on_instance": SET_ON_INSTANCE,
-    "set": SET,
-    "delete": DELETE,
-}
-
-
-COUNTED = frozenset({"inc", "dec", "set", "set_on_instance"})
-"""The operations that take a count."""
+"""How often redis-py retries a request before the call gives up."""
 
 
 class Fate(Enum):
-    """What becomes of one transmission."""
+    """What happens to one transmission of a request."""
 
     DELIVERED = "delivered"
     REQUEST_LOST = "lost before it ran"
@@ -72,21 +58,24 @@ class Fate(Enum):
 
     @property
     def runs(self) -> int:
+        """How often the server runs the request."""
         if self in (Fate.REQUEST_LOST, Fate.DELAYED):
             return 0
         return 2 if self is Fate.TWICE else 1
 
     @property
     def answers(self) -> bool:
+        """Whether the reply reaches the caller."""
         return self in (Fate.DELIVERED, Fate.TWICE, Fate.COPIED)
 
     @property
     def leaves_a_copy(self) -> bool:
+        """Whether a copy of the request can still arrive later."""
         return self in (Fate.DELAYED, Fate.COPIED, Fate.COPIED_REPLY_LOST)
 
 
 class Network:
-    """Decides the fate of each transmission, in order, and writes down what happens."""
+    """Decides the fate of each transmission, in order, and records what happens."""
 
     def __init__(self) -> None:
         self.reset()
@@ -121,7 +110,7 @@ def script_call_in(packed: Any) -> tuple[bytes, ...] | None:
 
 
 class FaultyConnection:
-    """Mixed into a redis-py connection class: script calls meet their fate, all else gets by."""
+    """Mixed into a redis-py connection. Script calls meet their fates, other commands pass."""
 
     network: Network
     pack_command: Callable[..., Any]
@@ -147,7 +136,7 @@ class FaultyConnection:
                 super().send_packed_command(self.pack_command(*command))  # type: ignore[misc]
                 replies.append(super().read_response(*args, **options))  # type: ignore[misc]
         except NoScriptError:
-            self.network.fates.appendleft(fate)  # nothing ran: the whole script is sent next
+            self.network.fates.appendleft(fate)  # nothing ran; the whole script is sent next
             raise
         self.network.note(command, fate, replies)
         if not fate.answers:
@@ -156,7 +145,7 @@ class FaultyConnection:
 
 
 class FaultyAsyncConnection:
-    """The same, mixed into a connection class of redis.asyncio."""
+    """The same mixin for a connection class of redis.asyncio."""
 
     network: Network
     pack_command: Callable[..., Any]
@@ -191,7 +180,7 @@ class FaultyAsyncConnection:
 
 
 class Place(NamedTuple):
-    """How a Redis is reached: by which connection classes of redis-py, with which options."""
+    """How to reach a Redis: the connection classes of redis-py, and their options."""
 
     name: str
     connection: type
@@ -217,8 +206,10 @@ def _prepare(counter: Any, script: Script) -> None:
 
 
 class Backend:
-    """A Redis for worlds to live in, one after the other, and the counter's shell to be tested:
-    here the synchronous one."""
+    """A Redis that one history after the other runs on, with the counter to be tested.
+
+    Here it is the synchronous counter.
+    """
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -248,7 +239,7 @@ class Backend:
         self.client.connection_pool.disconnect()
 
     def counter(self, script: Script, clock_ms: Callable[[], int], **options: Any) -> Any:
-        """A new instance on production's script, or a defective one."""
+        """A new instance, on production's script or on a defective one."""
         counter = StrictInstanceAwareCounter(self.client, PREFIX, clock_ms=clock_ms, **options)
         _prepare(counter, script)
         return counter
@@ -258,7 +249,7 @@ class Backend:
 
 
 class AsyncBackend(Backend):
-    """The same for the asyncio counter: each call is run to its end in an event loop."""
+    """The same for the asyncio counter. Each call runs in an event loop until it is done."""
 
     def _client(self) -> Any:
         self.loop = asyncio.new_event_loop()
@@ -303,7 +294,7 @@ class Blocking:
         return lambda *args, **options: self._loop.run_until_complete(call(*args, **options))
 
     def together(self, callers: Sequence[Sequence[ProductionStep]]) -> list[list[Outcome]]:
-        """Several callers at once, each of which makes its calls one after the other."""
+        """Run several callers at the same time. Each makes its calls one after the other."""
 
         async def caller(steps: Sequence[ProductionStep]) -> list[Outcome]:
             return [(await driver_of(self.counter).run((step,)))[0] for step in steps]
@@ -323,14 +314,14 @@ def real_backend(server: RedisServer) -> Backend:
 
 
 class Pair(NamedTuple):
-    """One instance, twice."""
+    """One instance, in production and in the oracle."""
 
     counter: Any
     instance: model.Instance
 
 
 class SideBySide:
-    """The state of affairs, and all that can happen to it."""
+    """Production and oracle in the same state, and everything that can happen to them."""
 
     def __init__(self, backend: Backend, threshold: int, script: Script = COUNTER) -> None:
         backend.reset()
@@ -350,7 +341,7 @@ class SideBySide:
     # --- Instances -------------------------------------------------------------------------------
 
     def join(self, name: str = "") -> str:
-        """A new instance, which knows nothing."""
+        """A new instance joins. Returns its name."""
         self.born += 1
         name = name or f"i{self.born}"
         counter = self.backend.counter(
@@ -363,7 +354,7 @@ class SideBySide:
         return name
 
     def die(self, name: str) -> None:
-        """The process is gone; nobody is told."""
+        """The process crashes; nobody is told."""
         del self.instances[name]
 
     # --- Calls -----------------------------------------------------------------------------------
@@ -377,27 +368,26 @@ class SideBySide:
         fates: Sequence[Fate] = (),
         condition: model.Condition | None = None,
     ) -> object:
-        """One public operation. Returns its result, or the name of its error."""
+        """Call one public operation. Returns its result, or the name of its error."""
         counter = self.instances[name].counter
-        args: tuple[Any, ...] = (key, count) if kind in COUNTED else (key,)
-        step = model.Step("inc", -count) if kind == "dec" else model.Step(kind, *args[1:])
-        operation = kind
-        if condition:
-            operation, args = f"{kind}_if", (key, Comparator(*condition), count)
-            step = step._replace(condition=condition)
+        method = model.method(kind, condition)
+        args: tuple[Any, ...] = (key,)
+        args += (Comparator(*condition),) if condition else ()
+        args += (count,) if method.operation.takes_count else ()
+        step = method.step(count, condition)
         self._begin(fates)
         try:
-            mine: object = getattr(counter, operation)(*args)
+            mine: object = getattr(counter, method.name)(*args)
         except DistkitError as error:
             mine = type(error).__name__
         (right,) = self._check_call(name, ((key, step),), fates)
-        assert mine == right, f"{name}.{operation}{args}: {mine}, not {right}"
+        assert mine == right, f"{name}.{method.name}{args}: {mine}, not {right}"
         return mine
 
     def call_many(
         self, name: str, steps: Sequence[tuple[str, model.Step]], fates: Sequence[Fate] = ()
     ) -> list[object]:
-        """Several steps in one request."""
+        """Run several steps in one request. Returns their outcomes."""
         counter = self.instances[name].counter
         self._begin(fates)
         mine = [
@@ -413,11 +403,11 @@ class SideBySide:
         callers: Sequence[Sequence[tuple[str, model.Step]]],
         fates: Sequence[Fate] = (),
     ) -> None:
-        """Several callers of one instance at once.
+        """Run several callers of one instance at the same time.
 
-        Who shares a request with whom is the shell's to say: it is written down, and the oracle is
-        fed the same groups. Each caller's steps must be among them once, in its own order, and
-        each must get what the oracle says.
+        The driver decides which callers share a request. Its groups are recorded, and the oracle
+        gets the same groups. Each caller's steps must be in them once, in the caller's order, and
+        each step must have the oracle's result.
         """
         counter = self.instances[name].counter
         made = [[(_production(*item), item) for item in steps] for steps in callers]
@@ -444,7 +434,7 @@ class SideBySide:
         self._compare()
 
     def heartbeat(self, name: str, fates: Sequence[Fate] = ()) -> str:
-        """Returns the name of the error, or nothing."""
+        """Send a heartbeat. Returns the name of its error, or nothing."""
         self._begin(fates)
         mine = ""
         try:
@@ -480,8 +470,8 @@ class SideBySide:
         assert error == (model.REFUSED if model.REFUSED in outcomes else "")
 
     def leave(self, name: str, fates: Sequence[Fate] = ()) -> str:
-        """R16. If it calls again, it comes back with nothing. Returns the name of the error."""
-        counter, owner = self.instances[name]
+        """The instance leaves (R16). Returns the name of its error, or nothing."""
+        counter, instance = self.instances[name]
         self._begin(fates)
         error = ""
         try:
@@ -490,9 +480,11 @@ class SideBySide:
             error = type(unfinished).__name__
         right, left = "", deque(fates)
         self.wall = self._wall_before
-        if owner.session:
-            clearing = [(key, model.Step("set_on_instance", 0)) for key in sorted(owner.memory)]
-            outcomes, failure = self._oracle_call(name, model.begin(owner, tuple(clearing)), left)
+        if instance.session:
+            clearing = [(key, model.Step("set_on_instance", 0)) for key in sorted(instance.memory)]
+            outcomes, failure = self._oracle_call(
+                name, model.begin(instance, tuple(clearing)), left
+            )
             errors = [outcome for outcome in outcomes if isinstance(outcome, str)]
             right = errors[0] if errors else failure
         self._oracle_call(name, model.begin_leaving(self.instances[name].instance), left)
@@ -512,7 +504,7 @@ class SideBySide:
     def _check_call(
         self, name: str, steps: tuple[tuple[str, model.Step], ...], fates: Sequence[Fate]
     ) -> tuple[object, ...]:
-        """Make the oracle's call, compare all that can be seen, and return its outcomes."""
+        """Make the same call in the oracle, and compare. Returns the oracle's outcomes."""
         self.wall = self._wall_before
         begun = model.begin(self.instances[name].instance, steps)
         outcomes, _ = self._oracle_call(name, begun, deque(fates))
@@ -524,34 +516,34 @@ class SideBySide:
         return outcomes
 
     def _oracle_call(
-        self, name: str, owner: model.Instance, left: deque[Fate]
+        self, name: str, instance: model.Instance, left: deque[Fate]
     ) -> tuple[tuple[object, ...], str]:
-        """Drive the call that has begun to its end; transmissions meet what is left of fates."""
-        while owner.call is not None and not owner.call.done:
-            owner = self._oracle_send(model.speak(owner), left)
-        failure = owner.call.failure if owner.call else ""
-        owner, outcomes = model.finish(owner)
-        self.instances[name] = self.instances[name]._replace(instance=owner)
+        """Complete a call that has begun; its transmissions meet the fates that are left."""
+        while instance.call is not None and not instance.call.done:
+            instance = self._oracle_send(model.speak(instance), left)
+        failure = instance.call.failure if instance.call else ""
+        instance, outcomes = model.finish(instance)
+        self.instances[name] = self.instances[name]._replace(instance=instance)
         return outcomes, failure
 
-    def _oracle_send(self, owner: model.Instance, fates: deque[Fate]) -> model.Instance:
-        assert owner.sent is not None
+    def _oracle_send(self, instance: model.Instance, fates: deque[Fate]) -> model.Instance:
+        assert instance.sent is not None
         if self.network.down:
-            return model.give_up(owner, arrived=False)
+            return model.give_up(instance, arrived=False)
         for attempt in range(1 + RETRIES):
             fate = fates.popleft() if fates else Fate.DELIVERED
-            self.log.append(wire.request(owner.sent, PREFIX, self.wall))
-            replies = [self._serve(owner.sent) for _ in range(fate.runs)]
+            self.log.append(wire.request(instance.sent, PREFIX, self.wall))
+            replies = [self._serve(instance.sent) for _ in range(fate.runs)]
             self.log += [wire.reply(reply) for reply in replies]
             if fate.leaves_a_copy:
-                self.copies.append(owner.sent)
-            self._oracle_aftermath(fate, owner.sent)
+                self.copies.append(instance.sent)
+            self._oracle_aftermath(fate, instance.sent)
             if fate.answers:
-                return model.hear(owner, replies[0], resent=attempt > 0)
-        return model.give_up(owner, arrived=True)
+                return model.hear(instance, replies[0], resent=attempt > 0)
+        return model.give_up(instance, arrived=True)
 
     def _production_aftermath(self, fate: Fate, words: tuple[str, ...]) -> None:
-        """What happens before the request is sent again."""
+        """Do what the fate says should happen before the request is sent again."""
         if fate is Fate.EMPTIED:
             self.backend.admin.flushall()
         if fate is Fate.REAPED:
@@ -573,7 +565,7 @@ class SideBySide:
             self._serve(_visit(reaper, opened.session, keys))
 
     def _send_raw(self, request: model.Message) -> list[int]:
-        """Send a request as another program would."""
+        """Send a request straight to Redis, as another program would."""
         words = wire.request(request, PREFIX, self.wall)
         keys = sum(word.startswith("distkit:") for word in words)
         execute: Any = self.backend.admin.execute_command
@@ -603,7 +595,7 @@ class SideBySide:
         self.wall += ms
 
     def server_down(self) -> None:
-        """Until `server_up`, nobody gets a connection."""
+        """Refuse every connection until `server_up`."""
         self.backend.hang_up()
         self.network.down = True
 
@@ -611,7 +603,7 @@ class SideBySide:
         self.network.down = False
 
     def deliver_copy(self, which: int) -> None:
-        """A copy that was under way arrives now; its reply goes nowhere."""
+        """A copy that was under way arrives now. Nobody gets its reply."""
         self._distrust()
         copy = self.copies.pop(which)
         command = wire.with_wall(self.network.copies.pop(which), self.wall)
@@ -625,7 +617,7 @@ class SideBySide:
         self.check_state()
 
     def flush(self) -> None:
-        """FLUSHALL, by somebody else."""
+        """Somebody runs FLUSHALL."""
         self._distrust()
         self.backend.admin.flushall()
         self.server = model.Server()
@@ -642,7 +634,7 @@ class SideBySide:
         self.snapshots.append((content, self.server))
 
     def roll_back(self, which: int) -> None:
-        """A failover to a replica that had not seen the latest writes."""
+        """A replica without the latest writes takes over."""
         self._distrust()
         content, self.server = self.snapshots[which]
         admin = self.backend.admin
@@ -662,7 +654,7 @@ class SideBySide:
         self.check_state()
 
     def check_state(self) -> None:
-        """Redis holds what the oracle holds, and what only Redis keeps is true."""
+        """Compare what Redis holds with the oracle's state, and check the fields of its own."""
         stored = wire.Stored(self.backend.admin, PREFIX)
         server = self.server
         assert (stored.clock, stored.wall) == (server.clock or 0, server.wall)
@@ -683,18 +675,19 @@ class SideBySide:
 
 
 def _visit(who: model.Open, session: int, keys: Sequence[str]) -> model.Request:
-    """A look at some keys by an instance that has just opened its session."""
+    """A request that reads some keys, from an instance that has just opened its session."""
     parts = tuple(model.Part(key, model.Memory(0, 0, who.seq)) for key in keys)
     return model.Request(who.instance, session, who.seq + 1, who.seq, who.threshold, parts)
 
 
 def _production(key: str, step: model.Step) -> ProductionStep:
     when = Comparator(*step.condition) if step.condition else None
-    return ProductionStep(key, OPS[step.op], step.count, step.op == "delete_on_instance", when)
+    letter = model.OPERATIONS[step.op].letter
+    return ProductionStep(key, letter, step.count, step.op == "delete_on_instance", when)
 
 
 def _written_down(session: Any) -> list[list[ProductionStep]]:
-    """The steps of each call that the session begins from now on, in order."""
+    """Record the steps of each call that the instance begins from now on. Returns the record."""
     groups: list[list[ProductionStep]] = []
     begin = type(session).begin
 

@@ -12,7 +12,6 @@ import redis
 
 from oracle import model
 
-OPS = {"inc": "+", "set_on_instance": "=", "delete_on_instance": "=", "set": "!", "delete": "~"}
 FIRST_ARG = 3
 """After EVALSHA, the hash and the number of keys come the script's keys and arguments."""
 WALL = 5
@@ -22,7 +21,8 @@ WALL = 5
 def spell(step: model.Step) -> str:
     """A step as a request spells it ("Steps")."""
     condition = f"{step.condition.relation[0]}{step.condition.operand}" if step.condition else ""
-    return "" if step.op == "get" else f"{condition}{OPS[step.op]}{step.count}"
+    letter = model.OPERATIONS[step.op].letter
+    return f"{condition}{letter}{step.count}" if letter else ""
 
 
 def request(message: model.Message, prefix: str, wall: int) -> tuple[str, ...]:
@@ -87,9 +87,9 @@ def store(client: Any, prefix: str, server: model.Server) -> None:
     for key, counter in server.counters.items():
         if counter == model.Counter():
             continue  # the script does not write a counter that is empty
-        owners = [server.sessions.get(name) for name in counter.slices]
-        beats = [owner.heartbeat for owner in owners if owner]
-        closed = NOTHING_CLOSED - (None in owners)
+        sessions = [server.sessions.get(name) for name in counter.slices]
+        beats = [session.heartbeat for session in sessions if session]
+        closed = NOTHING_CLOSED - (None in sessions)
         high, low = limbs(counter.total)
         head = f"{counter.epoch} {high} {low} {min(beats, default=server.clock)} {closed}"
         slices = {name: _slice(mine) for name, mine in counter.slices.items()}

@@ -1,85 +1,92 @@
-"""Each reduction is sound: small worlds are visited with it and without, and come to the same.
+"""Each reduction is sound: searches of small worlds with it and without it come to the same.
 
-The plain search here knows no numbers, no tables and no reductions: it is `oracle.check.world`, breadth
-first. What it reaches, reduced afterwards, must be what `oracle.check.fast.search` reaches; and both must
-find the same of a broken machine, at the same depth."""
+`oracle.check.search` knows no numbers, no tables and no reductions. The states that it reaches,
+reduced afterwards, must be those that `oracle.check.fast.search` reaches; and both must find the
+same violation of a broken protocol, at the same depth.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable
 from functools import cache
+from itertools import permutations
 
 import pytest
 
+from oracle.check import search as plain
 from oracle.check.broken import BROKEN
-from oracle.check.fast import reductions as reduce
-from oracle.check.fast.reductions import REDUCTIONS, reduced
-from oracle.check.fast.search import Search
-from oracle.check.properties import PROPERTIES, Rest, Violation
-from oracle.check.world import (
-    NAMES,
-    RIGHT,
-    Bounds,
-    Protocol,
-    Slot,
-    World,
-    events,
-    inspect,
-    inspect_quiescent,
-    perform,
-    start,
+from oracle.check.call_kinds import kinds
+from oracle.check.fast.quiescence import column, epochs, restored
+from oracle.check.fast.reductions import (
+    REDUCTIONS,
+    future,
+    in_flight,
+    relative_time,
+    relative_world,
+    rename_context,
+    rename_server,
+    request_horizon,
+    without_record,
+    without_spent_requests,
 )
+from oracle.check.fast.search import Options, Search
+from oracle.check.properties import PROPERTIES, Quiescent, Violation
+from oracle.check.state import NAMES, Bounds, Protocol, Slot, World
+from oracle.check.world import events, inspect_quiescent, perform
 from oracle.model import Message, Opened, Reply, Server
 
-INC_SET = ("inc", "set")
-
 WORLDS = {
-    "a give-up": Bounds(kinds=("inc",), give_ups=1),
-    "a clock and a crash": Bounds(operations=1, kinds=INC_SET, ticks=1, crashes=1),
-    "a clock that moves twice": Bounds(operations=1, kinds=("inc",), ticks=2),
-    "two calls and a clock": Bounds(kinds=("get",), ticks=1),
-    "a newcomer": Bounds(1, operations=1, kinds=INC_SET, joins=1, crashes=1),
-    "a loss": Bounds(operations=1, kinds=INC_SET, losses=1),
-    "two rollbacks": Bounds(operations=1, kinds=("heartbeat",), rollbacks=2),
-    "a rollback and a clock": Bounds(operations=1, kinds=("inc",), rollbacks=1, ticks=1),
-    "two counters": Bounds(keys=2, kinds=("set",)),
-    "three instances": Bounds(3, kinds=("inc",)),
-    "conditions and leaving": Bounds(kinds=("inc_if", "leave"), give_ups=1),
-    "leaving and a clock": Bounds(operations=1, kinds=("inc", "leave"), ticks=1, first=("leave",)),
-    "orders of calls": Bounds(kinds=INC_SET, give_ups=1, linear=True),
+    "a give-up": Bounds(kinds=kinds("inc"), give_ups=1),
+    "a clock and a crash": Bounds(operations=1, kinds=kinds("inc,set"), ticks=1, crashes=1),
+    "a clock that moves twice": Bounds(operations=1, kinds=kinds("inc"), ticks=2),
+    "two calls and a clock": Bounds(kinds=kinds("get"), ticks=1),
+    "a newcomer": Bounds(1, operations=1, kinds=kinds("inc,set"), joins=1, crashes=1),
+    "a loss": Bounds(operations=1, kinds=kinds("inc,set"), losses=1),
+    "two rollbacks": Bounds(operations=1, kinds=kinds("heartbeat"), rollbacks=2),
+    "a rollback and a clock": Bounds(operations=1, kinds=kinds("inc"), rollbacks=1, ticks=1),
+    "two counters": Bounds(keys=2, kinds=kinds("set")),
+    "three instances": Bounds(3, kinds=kinds("inc")),
+    "conditions and leaving": Bounds(kinds=kinds("inc_if,leave"), give_ups=1),
+    "leaving and a clock": Bounds(
+        operations=1, kinds=kinds("inc,leave"), ticks=1, first=kinds("leave")
+    ),
+    "orders of calls": Bounds(kinds=kinds("inc,set"), give_ups=1, linear=True),
 }
 
 
-def _visit(bounds: Bounds, protocol: Protocol = RIGHT) -> tuple[set[World], str, int]:
-    """All worlds; or what is violated first, and after how many events."""
-    first = start(bounds)
-    seen, frontier, depth = {first}, [first], 0
-    while frontier:
-        following: list[World] = []
-        try:
-            for world in frontier:
-                inspect(world, protocol)
-        except Violation as violation:
-            return seen, str(violation), depth
-        try:
-            for world in frontier:
-                for event in events(world):
-                    after = perform(world, event, protocol)
-                    if after not in seen:
-                        seen.add(after)
-                        following.append(after)
-        except Violation as violation:
-            return seen, str(violation), depth + 1
-        frontier, depth = following, depth + 1
-    return seen, "", depth
+def reduced(world: World, reductions: tuple[str, ...] = REDUCTIONS) -> frozenset[World]:
+    """The world with these reductions applied; under "names", its whole orbit. The explorer applies
+    the same functions to one part of a world at a time."""
+    threshold = world.context.left.threshold
+    if "time" in reductions:
+        world = relative_world(world, threshold)
+    wall, server, context, slots = world
+    for place, name in enumerate(NAMES[: len(slots)]):
+        if "records" in reductions:
+            seq = in_flight(slots[place])
+            server = without_record(server, name, seq)
+            snapshots = tuple(without_record(copy, name, seq) for copy in context.snapshots)
+            context = context._replace(snapshots=snapshots)
+        if "requests" in reductions:
+            horizon = request_horizon(server, name, future(context), threshold)
+            slot = without_spent_requests(slots[place], horizon)
+            slots = (*slots[:place], slot, *slots[place + 1 :])
+    if "names" not in reductions:
+        return frozenset({World(wall, server, context, slots)})
+    orbit = set()
+    for order in permutations(range(len(slots))):
+        names = {NAMES[old]: NAMES[new] for new, old in enumerate(order)}
+        renamed = rename_server(server, names), rename_context(context, names)
+        orbit.add(World(wall, *renamed, tuple(slots[old] for old in order)))
+    return frozenset(orbit)
 
 
 @cache
 def _plain(name: str) -> tuple[World, ...]:
-    worlds, violation, _ = _visit(WORLDS[name])
-    assert not violation
-    return tuple(worlds)
+    result = plain.explore(WORLDS[name])
+    assert not result.violation
+    return tuple(result.worlds)
 
 
 def _reduced(worlds: Iterable[World]) -> set[frozenset[World]]:
@@ -88,10 +95,10 @@ def _reduced(worlds: Iterable[World]) -> set[frozenset[World]]:
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_states_reached_are_the_same(name: str) -> None:
-    """All reductions at once, with the numbers and tables of the search."""
+    """All reductions together, with the interning and the tables of the fast search."""
     search = Search(WORLDS[name])
     found = search.run()
-    assert found.complete
+    assert found.finished
     mine, right = _reduced(search.visited()), _reduced(_plain(name))
     assert mine == right
     assert found.states == len(right)
@@ -104,13 +111,14 @@ def test_no_reduction_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", [name for name, bounds in WORLDS.items() if not bounds.joins])
 def test_without_symmetry_the_states_are_those_before_it(name: str) -> None:
-    """(Of those that join later, the first joins first: not all names can be had.)"""
-    merged, all_of_them = Search(WORLDS[name]).run(), Search(WORLDS[name], symmetry=False).run()
-    assert merged.worlds == all_of_them.states == all_of_them.worlds
+    """(Not where instances join later: the first to join always has the first name.)"""
+    merged = Search(WORLDS[name]).run()
+    apart = Search(WORLDS[name], options=Options(symmetry=False)).run()
+    assert merged.states_before_symmetry == apart.states == apart.states_before_symmetry
 
 
 ALONE = [("time",), ("records",), ("time", "requests"), ("names",)]
-"""Each reduction; "requests" is for worlds in relative time."""
+"""Each reduction alone. "requests" applies to worlds in relative time."""
 
 
 @pytest.mark.parametrize("alone", ALONE, ids="+".join)
@@ -118,19 +126,20 @@ ALONE = [("time",), ("records",), ("time", "requests"), ("names",)]
 def test_a_reduced_world_leads_where_the_world_itself_does(
     name: str, alone: tuple[str, ...]
 ) -> None:
-    """Each reduction alone is a bisimulation: step by step, with whatever may happen."""
+    """Each reduction alone is a bisimulation, for every event."""
     for world in random.Random(7).sample(_plain(name), min(len(_plain(name)), 100)):
         for same in reduced(world, alone):
             mine = _reduced(perform(same, event) for event in events(same))
             right = _reduced(perform(world, event) for event in events(world))
-            # What only a spent request could do is nothing: to stay where one is.
+            # A spent request that arrives leads nowhere.
             assert mine | {reduced(same)} == right | {reduced(world)}
 
 
-def _rest(
+def _verdict(
     server: Server, wall: int, slots: tuple[Slot, ...], protocol: Protocol
 ) -> tuple[str, list[Reply]]:
-    """Which property does not hold at rest, and all replies there, but for sessions' numbers."""
+    """Which property a quiescent world violates, and every reply there. The numbers of sessions
+    are left out: they count only by their ranks."""
     replies = list[Reply]()
 
     def serve(before: Server, message: Message, now: int) -> tuple[Server, Reply]:
@@ -146,31 +155,31 @@ def _rest(
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_matters_at_rest_decides_what_holds_there(name: str) -> None:
-    """By what is left of a world at rest (`reduce.Column`) the same is said and found as by all of
-    it; in a broken machine, for in ours nothing is found."""
+def test_what_matters_when_quiescent_decides_what_holds(name: str) -> None:
+    """What is kept of a quiescent world (`Column`) leads to the same replies and the same verdict
+    as the whole world. In broken protocols, because nothing is found in ours."""
     protocol, bounds, breaks = BROKEN[name]
-    worlds, _, _ = _visit(bounds, protocol)
-    resting = [world for world in worlds if all(slot.is_quiescent for slot in world.slots)]
-    found = set()
-    for wall, whole, _, slots in resting:
-        server = reduce.relative_time(whole, wall, bounds.threshold)
+    worlds = plain.explore(bounds, protocol).worlds
+    quiescent = [world for world in worlds if all(slot.is_quiescent for slot in world.slots)]
+    verdicts = set()
+    for wall, whole, _, slots in quiescent:
+        server = relative_time(whole, wall, bounds.threshold)
         columns = [
-            reduce.column(server, who, slot, bounds.threshold)
+            column(server, who, slot, bounds.threshold)
             for who, slot in zip(NAMES, slots, strict=False)
         ]
-        rest = reduce.quiescent(reduce.epochs(server), columns, bounds.threshold)
-        right = _rest(whole, wall, slots, protocol)
-        assert _rest(rest[0], 0, rest[1], protocol) == right
-        found.add(right[0])
-    if any(prop.name == breaks for prop in PROPERTIES[Rest]):
-        assert any(breaks in verdict for verdict in found)
+        kept = restored(epochs(server), columns, bounds.threshold)
+        right = _verdict(whole, wall, slots, protocol)
+        assert _verdict(kept[0], 0, kept[1], protocol) == right
+        verdicts.add(right[0])
+    if any(prop.name == breaks for prop in PROPERTIES[Quiescent]):
+        assert any(breaks in verdict for verdict in verdicts)
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_machine_is_found_out_at_the_same_depth(name: str) -> None:
-    protocol, bounds, _ = BROKEN[name]
-    _, violation, depth = _visit(bounds, protocol)
-    assert violation
-    found = Search(bounds, protocol).run()
-    assert len(found.trace) == depth
+def test_both_searches_find_a_broken_protocol_at_the_same_depth(name: str) -> None:
+    protocol, bounds, breaks = BROKEN[name]
+    right, found = plain.explore(bounds, protocol), Search(bounds, protocol).run()
+    assert f", {breaks}: " in right.violation
+    assert f", {breaks}: " in found.violation
+    assert len(found.trace) == len(right.trace)

@@ -1,99 +1,135 @@
-"""One exploration on several cores: a world in parts, each explored by a process of its own.
+"""Numbers for worlds: each part of a world is interned, and a world is one number made of theirs.
 
-The parts are the world's histories by their first operation: together they are all of them, and no
-part needs to know of another. A state that histories of several parts lead to is counted in each:
-so the counts that `spec/SPEC.md` gives are of one process. The shortest violation of all is the
-shortest of any part's: a part goes on until it is as deep as the best that was found elsewhere.
+The parts are the context, the server and the slots. The number of a world has 63 bits and holds the
+exact numbers of its parts. It is not a hash, so no state can be missed by a collision.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from oracle.check.fast.search import Budget, Found, Over, Progress, explore
-from oracle.check.world import Bounds, Protocol
+import numpy as np
 
+from oracle.check.fast.tables import Array, Attribute, Interner, Table, TooLarge
+from oracle.check.state import Bounds, Context, Slot, World
+from oracle.model import Server
 
-def parts_of(bounds: Bounds) -> list[Bounds]:
-    """The world by its first operation that is not given yet."""
-    return [bounds._replace(first=(*bounds.first, kind)) for kind in bounds.kinds]
+CONTEXT, SERVER, SLOT, PLACE = 20, 24, 20, 3
+"""How many bits the number of a part has as the argument of a table; PLACE is that of a slot's
+place in the world."""
 
-
-def explore_in_parts(
-    bounds: Bounds,
-    protocol: Protocol,
-    processes: int,
-    *,
-    symmetry: bool = True,
-    budget: Budget,
-    progress: Callable[[Progress], None],
-) -> Found:
-    """As `explore`, on several cores. The states of the parts are added up."""
-    began = time.perf_counter()
-    parts = parts_of(bounds)
-    with multiprocessing.Manager() as manager:
-        shared = manager.dict()  # each part's last Progress; under -1 the best depth
-        with ProcessPoolExecutor(
-            processes, mp_context=multiprocessing.get_context("spawn")
-        ) as pool:
-            running = {
-                pool.submit(_explore_part, number, part, protocol, symmetry, budget, shared)
-                for number, part in enumerate(parts)
-            }
-            found = []
-            while running:
-                done = {future for future in running if future.done()}
-                found += [future.result() for future in done]
-                running -= done
-                progress(_summed(dict(shared), began))
-                time.sleep(0.2 if running else 0)
-    return _together(found, time.perf_counter() - began)
+ROOM = 63
+"""How many bits there are for the number of a world."""
 
 
-def _explore_part(
-    number: int, bounds: Bounds, protocol: Protocol, symmetry: bool, budget: Budget, shared: Any
-) -> Found:
-    began = time.perf_counter()
+class Worlds(NamedTuple):
+    """Many worlds: the numbers of their contexts, of their servers, and of the slot in each
+    place."""
 
-    def report(progress: Progress) -> None:
-        shared[number] = progress
-        others = dict(shared)
-        if others.get(-1, progress.depth + 1) <= progress.depth:
-            raise Over
-        if _summed(others, began).states > budget.states:
-            raise Over
+    contexts: Array
+    servers: Array
+    slots: tuple[Array, ...]
 
-    found = explore(bounds, protocol, symmetry=symmetry, budget=budget, progress=report)
-    shared[number] = Progress(found.states, 0, found.depth, found.seconds)
-    if found.violation:
-        shared[-1] = min(len(found.trace), shared.get(-1, len(found.trace)))
-    return found
+    def at(self, places: Array) -> Worlds:
+        slots = tuple(slot[places] for slot in self.slots)
+        return Worlds(self.contexts[places], self.servers[places], slots)
+
+    def with_slot(self, place: int, slot: Array) -> Worlds:
+        return self._replace(slots=(*self.slots[:place], slot, *self.slots[place + 1 :]))
 
 
-def _summed(shared: dict[int, Any], began: float) -> Progress:
-    running = [progress for number, progress in shared.items() if number >= 0]
-    return Progress(
-        sum(progress.states for progress in running),
-        sum(progress.frontier for progress in running),
-        max((progress.depth for progress in running), default=0),
-        time.perf_counter() - began,
+def concatenate(worlds: Sequence[Worlds]) -> Worlds:
+    return Worlds(
+        np.concatenate([each.contexts for each in worlds]),
+        np.concatenate([each.servers for each in worlds]),
+        tuple(map(np.concatenate, zip(*(each.slots for each in worlds), strict=True))),
     )
 
 
-def _together(found: list[Found], seconds: float) -> Found:
-    broken = [each for each in found if each.violation]
-    best = min(broken, key=lambda each: len(each.trace), default=None)
-    return Found(
-        sum(each.states for each in found),
-        sum(each.worlds for each in found),
-        sum(each.transitions for each in found),
-        max(each.depth for each in found),
-        seconds,
-        all(each.complete for each in found),
-        best.violation if best else "",
-        best.trace if best else (),
-    )
+class Layout(NamedTuple):
+    """How a world is packed into one number: `common` bits for the context and the server, then
+    `slot` bits for each of the `places`. A wider layout keeps the order of the numbers."""
+
+    common: int
+    slot: int
+    places: int
+
+    @property
+    def size(self) -> int:
+        return self.common + self.slot * self.places
+
+    def covers(self, other: Layout) -> bool:
+        return all(mine >= its for mine, its in zip(self, other, strict=True))
+
+    def roomy(self) -> Layout:
+        """One with a bit more for each part, where there is room. Raises TooLarge."""
+        if self.size > ROOM:
+            raise TooLarge(f"a world of so many different parts takes {self.size} bits, not {ROOM}")
+        layout = self
+        for field in self._fields[:2]:
+            wider = layout._replace(**{field: getattr(layout, field) + 1})
+            layout = wider if wider.size <= ROOM else layout
+        return layout
+
+    def pack(self, parts: Sequence[Array]) -> Array:
+        numbers, *slots = parts
+        for slot in slots:
+            numbers = numbers << self.slot | slot
+        return numbers
+
+    def unpack(self, numbers: Array) -> tuple[Array, ...]:
+        slots = []
+        for _ in range(self.places):
+            slots.append(numbers & 2**self.slot - 1)
+            numbers = numbers >> self.slot
+        return (numbers, *reversed(slots))
+
+
+class Parts:
+    """The parts of the worlds that were met so far."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.places: int = bounds.instances + bounds.joins
+        self.servers: Interner[Server] = Interner("states of the server", SERVER)
+        self.slots: Interner[Slot] = Interner("states of an instance", SLOT)
+        self.contexts: Interner[Context] = Interner("contexts", CONTEXT)
+        self.lossy: Attribute[Context] = Attribute(self.contexts, lambda context: context.lossy)
+
+        # Few contexts go with a server: numbering the two together leaves more bits for slots.
+        self._commons: Interner[tuple[int, int]] = Interner("contexts with a server", 62)
+        self._context_of = Attribute(self._commons, lambda common: common[0])
+        self._server_of = Attribute(self._commons, lambda common: common[1])
+        self._common = Table((CONTEXT, SERVER), lambda *common: self._commons.number(common))
+
+    def intern(self, world: World) -> Worlds:
+        """One world as numbers. Its wall clock has to be 0: reduced worlds are in relative time."""
+        assert world.wall == 0
+        return Worlds(
+            np.array([self.contexts.number(world.context)]),
+            np.array([self.servers.number(world.server)]),
+            tuple(np.array([self.slots.number(slot)]) for slot in world.slots),
+        )
+
+    def world(self, worlds: Worlds, index: int) -> World:
+        """One of the worlds, as a value."""
+        return World(
+            0,
+            self.servers.values[worlds.servers[index]],
+            self.contexts.values[worlds.contexts[index]],
+            tuple(self.slots.values[slot[index]] for slot in worlds.slots),
+        )
+
+    def layout(self) -> Layout:
+        """The narrowest layout for the parts that were met so far."""
+        commons, slots = self._commons.values, self.slots.values
+        return Layout(len(commons).bit_length(), len(slots).bit_length(), self.places)
+
+    def split(self, worlds: Worlds) -> tuple[Array, ...]:
+        """What a layout packs: the number of the context with the server, and those of the
+        slots."""
+        return self._common.of(worlds.contexts, worlds.servers), *worlds.slots
+
+    def join(self, parts: Sequence[Array]) -> Worlds:
+        common, *slots = parts
+        return Worlds(self._context_of.of(common), self._server_of.of(common), tuple(slots))

@@ -1,0 +1,302 @@
+"""What an event does to a world. There are four functions, and each knows only a part of the world.
+
+* `ask`: the server takes a request.
+* `react`: an event changes one instance and its requests.
+* `note`: the context remembers what that event meant.
+* `befall`: an event that is no instance's changes the server, the clock and the context.
+
+`oracle.check.world` makes whole worlds of them. `oracle.check.fast` depends on this division: each
+function sees the same arguments again and again, so its results are computed once and looked up.
+Each of them raises `Violation` where a property does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from oracle import model
+from oracle.check import properties
+from oracle.check.events import (
+    Calls,
+    ClockMoves,
+    CommonEvent,
+    CopyArrives,
+    Crashes,
+    EverythingIsLost,
+    GivesUp,
+    HearsReply,
+    InstanceEvent,
+    Joins,
+    Leaves,
+    SnapshotIsRestored,
+    SnapshotIsTaken,
+    StrangerCalls,
+    unhandled,
+)
+from oracle.check.linearizability import Linearizations
+from oracle.check.state import HERE, Context, Protocol, Slot
+from oracle.model import (
+    Change,
+    CounterState,
+    Done,
+    Instance,
+    Map,
+    Message,
+    Outcome,
+    Reply,
+    Request,
+    Server,
+    Steps,
+    View,
+)
+
+# --- The server takes a request -------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    """What became of a request.
+
+    Attributes:
+        reply: what the server replied.
+        kind: the type of the reply, because named tuples of different types can be equal.
+        ran: whether the steps of the request ran.
+        record: what the reply says about the counters that the request writes.
+        closed: whether somebody's session was closed.
+        closed_alive: who lost a session without being dead and without having left.
+    """
+
+    reply: Reply | None = None
+    kind: type = type(None)
+    ran: bool = False
+    record: tuple[View, ...] = ()
+    closed: bool = False
+    closed_alive: tuple[str, ...] = ()
+
+
+NO_ANSWER = Answer()
+"""The answer that belongs to an event without a request."""
+
+
+def ask(server: Server, message: Message, wall: int, protocol: Protocol) -> tuple[Server, Answer]:
+    """The server's transition. Checks every property of one."""
+    after, reply = protocol.serve(server, message, wall)
+    served = properties.served(server, message, wall, after, reply)
+    properties.check(served)
+    closed = not server.sessions.keys() <= after.sessions.keys()
+    alive = served.closed_alive if closed else ()
+    return after, Answer(reply, type(reply), served.executed, served.record, closed, alive)
+
+
+# --- An event changes an instance -----------------------------------------------------------------
+
+
+class Effect(NamedTuple):
+    """What an event of an instance means for the context.
+
+    Attributes:
+        spent: the bound that the event uses up; empty if it is not bounded.
+        steps: the steps of the call that it begins, or None.
+        outcomes: the outcomes of the call that it ends.
+        gone: whether the instance is gone.
+        closed: whether somebody's session was closed, or is about to be.
+    """
+
+    spent: str = ""
+    steps: Steps | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    gone: bool = False
+    closed: bool = False
+
+
+def react(
+    slot: Slot, event: InstanceEvent, answer: Answer, protocol: Protocol, lossy: bool
+) -> tuple[Slot, Effect]:
+    """Change the instance, or its requests, as the event says.
+
+    Args:
+        slot: the instance before the event.
+        event: what happens to it.
+        answer: what became of the request that arrives; NO_ANSWER if none does.
+        protocol: the machine.
+        lossy: whether Redis has lost writes. Some properties hold only until then.
+    """
+    match event:
+        case Joins(threshold=threshold):
+            return Slot(Instance(HERE, threshold)), Effect("joins")
+        case Crashes():
+            return Slot(network=slot.network, last_run=slot.last_run), Effect("crashes", gone=True)
+        case Calls(steps=steps):
+            slot, _outcomes = _go_on(slot, model.begin(_alive(slot), steps), protocol)
+            return slot, Effect("operations", steps)
+        case Leaves():
+            slot, _outcomes = _go_on(slot, model.begin_leaving(_alive(slot)), protocol)
+            return slot, Effect("operations", (), closed=True)
+        case GivesUp():
+            return _give_up(slot, protocol)
+        case HearsReply(message=message, resent=resent):
+            slot = slot if lossy else _check_answer(slot, message, answer)
+            return _hear_reply(slot, answer, resent, protocol)
+        case CopyArrives(message=message):
+            slot = slot if lossy else _check_answer(slot, message, answer)
+            return _lose_reply(slot, message), Effect(closed=answer.closed)
+    raise unhandled(event)
+
+
+def _alive(slot: Slot) -> Instance:
+    assert slot.instance is not None, "only a live instance acts"
+    return slot.instance
+
+
+def _go_on(slot: Slot, instance: Instance, protocol: Protocol) -> tuple[Slot, tuple[Outcome, ...]]:
+    """Send the next request of the call; or end the call, and return its outcomes."""
+    assert instance.call is not None
+    slot = slot._replace(resent=False, first_record=())
+    if instance.call.done:
+        instance, outcomes = model.finish(instance)
+        return slot._replace(instance=instance), outcomes
+    instance = protocol.speak(instance)
+    assert instance.sent is not None
+    return slot._replace(instance=instance, network=slot.network | {instance.sent}), ()
+
+
+def _give_up(slot: Slot, protocol: Protocol) -> tuple[Slot, Effect]:
+    instance = _alive(slot)
+    assert instance.call is not None
+    written = {key for _, key, step in instance.call.todo if step.op not in model.READS}
+    slot = slot._replace(indeterminate=slot.indeterminate | written)
+    slot, outcomes = _go_on(slot, model.give_up(instance, arrived=True), protocol)
+    return slot, Effect("give_ups", outcomes=outcomes)
+
+
+def _check_answer(slot: Slot, message: Message, answer: Answer) -> Slot:
+    """Check what must hold of every answer while nothing is lost, and remember what it shows."""
+    if answer.closed:
+        properties.check(properties.Closed(answer.closed_alive))
+    if answer.ran:
+        properties.check(properties.Executed(slot.last_run, message.seq))
+        slot = slot._replace(last_run=message.seq)
+    in_flight = slot.instance.sent if slot.instance is not None else None
+    if answer.record and message == in_flight:
+        properties.check(properties.Answered(slot.first_record, answer.record))
+        slot = slot._replace(first_record=answer.record)
+    return slot
+
+
+def _hear_reply(
+    slot: Slot, answer: Answer, resent: bool, protocol: Protocol
+) -> tuple[Slot, Effect]:
+    instance = _alive(slot)
+    assert answer.reply is not None
+    heard = protocol.hear(instance, answer.reply, resent)
+    properties.check(properties.Heard(instance, answer.reply, heard))
+    if isinstance(answer.reply, Done) and isinstance(instance.sent, Request):
+        told = {part.key for part in instance.sent.parts}
+        slot = slot._replace(indeterminate=slot.indeterminate - told)
+    slot, outcomes = _go_on(slot, heard, protocol)
+    return slot, Effect(outcomes=outcomes, closed=answer.closed)
+
+
+def _lose_reply(slot: Slot, message: Message) -> Slot:
+    """The sender of a request in flight hears nothing, and will send it again."""
+    if slot.instance is not None and slot.instance.sent == message:
+        return slot._replace(resent=True)
+    return slot
+
+
+# --- The context remembers it ---------------------------------------------------------------------
+
+
+def note(context: Context, who: str, effect: Effect) -> Context:
+    """What is left to happen after an event of an instance, and which linearizations explain it."""
+    if effect.spent:
+        context = _spend(context, effect.spent)
+    if effect.steps is not None:
+        context = _begin(context, who, effect.steps)
+    if effect.closed:
+        context = context._replace(linearizations=None)  # somebody was presumed dead, or leaves
+    if effect.gone:
+        context = _end(context, who, Linearizations.give_up)
+    if effect.outcomes:
+        context = _end(context, who, _ending(effect.outcomes))
+    return context
+
+
+def _spend(context: Context, bound: str) -> Context:
+    left = context.left._replace(**{bound: getattr(context.left, bound) - 1})
+    return context._replace(left=left)
+
+
+def _begin(context: Context, who: str, steps: Steps) -> Context:
+    left = context.left
+    moved = sum(step.op in model.GLOBAL for _, step in steps)
+    context = context._replace(
+        left=left._replace(first=left.first[1:]), moves_of_epoch=context.moves_of_epoch + moved
+    )
+    if context.linearizations is not None and steps:
+        key = steps[0][0]  # a call of a world is on one counter
+        calls = context.linearizations[key]
+        calls = calls.call(who, -left.operations, *(step for _, step in steps))
+        context = context._replace(linearizations=context.linearizations.put(key, calls))
+    return context
+
+
+Ending = Callable[[Linearizations, str], Linearizations]
+
+
+def _ending(outcomes: tuple[Outcome, ...]) -> Ending:
+    results = [outcome for outcome in outcomes if isinstance(outcome, CounterState | Change)]
+    if len(results) == len(outcomes):
+        return lambda calls, who: calls.reply(who, *results)
+    may_have_run = any(outcome != model.NOT_EXECUTED for outcome in outcomes)
+    return Linearizations.give_up if may_have_run else Linearizations.withdraw
+
+
+def _end(context: Context, who: str, ending: Ending) -> Context:
+    """A call has ended: keep the linearizations that explain how."""
+    if context.linearizations is None:
+        return context
+    kept = Map(
+        {
+            key: ending(calls, who) if calls.awaits(who) else calls
+            for key, calls in context.linearizations.items()
+        }
+    )
+    properties.check(properties.Returned(kept))
+    return context._replace(linearizations=kept)
+
+
+# --- An event changes what all share --------------------------------------------------------------
+
+STRANGER = Request("stranger", 1, 1, 0, 1)
+"""A request of an instance that has nothing to do with the others, in a session that does not
+exist."""
+
+
+def befall(
+    wall: int, server: Server, context: Context, event: CommonEvent
+) -> tuple[int, Server, Context]:
+    """Change the wall clock, the server and the context as the event says."""
+    match event:
+        case ClockMoves(ms=ms):
+            return wall + ms, server, _spend(context, "ticks")
+        case StrangerCalls():
+            return wall, model.serve(server, STRANGER, wall)[0], context
+        case EverythingIsLost():
+            return wall, Server(), _lose_writes(_spend(context, "losses"))
+        case SnapshotIsTaken():
+            return wall, server, context._replace(snapshots=(*context.snapshots, server))
+        case SnapshotIsRestored(number=number):
+            return wall, context.snapshots[number], _restore(context, number)
+    raise unhandled(event)
+
+
+def _lose_writes(context: Context) -> Context:
+    return context._replace(lossy=True, linearizations=None)
+
+
+def _restore(context: Context, number: int) -> Context:
+    """The restored snapshot is used up. The others stay as long as they can still be restored."""
+    context = _lose_writes(_spend(context, "rollbacks"))
+    others = context.snapshots[:number] + context.snapshots[number + 1 :]
+    return context._replace(snapshots=others if context.left.rollbacks else ())
