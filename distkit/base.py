@@ -117,14 +117,16 @@ class Driver(ABC):
 
     def heard(self, request: Request) -> None:
         """A request was answered."""
-        if request.purpose is Purpose.RESTORE:
+        if request.purpose is not Purpose.CALL:
             self.report.putting_back(self.instance.to_put_back)
 
     def conclude(self, request: Request, error: Exception) -> None:
-        """End the call with an error that is not the transport's `Abandoned`: the server refused
-        the request, or something failed on the way. Only if nothing can have been executed do the
-        callers get the error itself."""
-        if request.arrived:
+        """End the call with what ended the request. If a copy of it may have been executed, or no
+        server could be reached, the callers get an error that says so. Otherwise they get this
+        error itself: the server refused the request, or nothing was sent."""
+        if isinstance(error, Abandoned):
+            self.instance.give_up(error.__cause__)
+        elif request.arrived:
             self.instance.give_up(error)
         else:
             self.instance.refuse(error)

@@ -148,11 +148,11 @@ class TaskDriver(Driver):
         self._driving = caller
         try:
             while not caller.done():
-                await self._serve_a_group()
+                await self._serve_a_group(loop)
         finally:
-            caller.cancel()  # if it was cancelled meanwhile, nobody waits for it any more
-            if self.queue.successor(caller) is not None:
-                self._driving = loop.create_task(self._drive())
+            if loop.is_running():
+                caller.cancel()  # if it was cancelled meanwhile, nobody waits for it any more
+                self._go_on(loop, caller)
         return caller.result()
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -179,19 +179,24 @@ class TaskDriver(Driver):
 
     # --- Driving ---------------------------------------------------------------------------------
 
-    async def _drive(self) -> None:
+    def _go_on(self, loop: asyncio.AbstractEventLoop, stops: _Caller | None) -> None:
+        """The one that drives stops: a task drives for those that still wait."""
+        if self.queue.successor(stops) is not None:
+            self._driving = loop.create_task(self._drive(loop))
+
+    async def _drive(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send for one group after the other until nobody waits."""
         try:
             while self.queue.is_busy:
-                await self._serve_a_group()
+                await self._serve_a_group(loop)
                 # Let the callers that were just served queue again. Otherwise every second request
                 # would carry only the few that had just missed one.
                 await asyncio.sleep(0)
         finally:
-            if self.queue.successor(None) is not None:  # it was cancelled
-                self._driving = asyncio.get_running_loop().create_task(self._drive())
+            if loop.is_running():
+                self._go_on(loop, None)  # it was cancelled
 
-    async def _serve_a_group(self) -> None:
+    async def _serve_a_group(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send for the group that was left unfinished, or for the next one."""
         instance, call = self.instance, self.queue.take()
         if call is None:  # every caller was cancelled
@@ -202,9 +207,12 @@ class TaskDriver(Driver):
             try:
                 instance.hear(await self.send(request))
                 self.heard(request)
-            except Abandoned as end:
-                instance.give_up(end.__cause__)
             except Exception as error:
+                if not loop.is_running():
+                    # The loop ended, and this coroutine is being closed: the error is redis-py's
+                    # attempt to await something. By now another loop may be driving, so the request
+                    # stays in flight.
+                    raise GeneratorExit from error
                 self.conclude(request, error)
         self.queue.hand_out()
 

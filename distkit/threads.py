@@ -201,8 +201,6 @@ class ThreadDriver(Driver):
             try:
                 instance.hear(self.send(request))
                 self.heard(request)
-            except Abandoned as end:
-                instance.give_up(end.__cause__)
             except Exception as error:
                 self.conclude(request, error)
         self.queue.hand_out()

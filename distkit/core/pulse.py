@@ -32,8 +32,9 @@ class Pulse:
         self.retry_s: float = threshold_ms / 1000 / RETRIES
 
 
+FEW: Final = 100
 PROGRESS: Final = 10_000
-"""While slices are put back, the log is told after every so many."""
+"""The log is told when more than a few slices are put back, and after every so many."""
 
 
 class Report:
@@ -57,7 +58,7 @@ class Report:
 
     def putting_back(self, left: int) -> None:
         """So many slices are left to be put back; calls wait for all of them (R10)."""
-        if left > self._left or (self._left and self._left - left >= PROGRESS):
+        if left > max(self._left, FEW) or (self._left and self._left - left >= PROGRESS):
             logger.info("instance %s puts back %d slices; calls wait", self._instance_id, left)
             self._left = left
         elif not left and self._left:

@@ -20,7 +20,16 @@ import redis.asyncio
 from redis.asyncio.client import Pipeline
 from redis.asyncio.cluster import ClusterPipeline
 from redis.asyncio.retry import Retry
-from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisClusterException,
+    TryAgainError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from distkit.core.instance import Reply, Request
@@ -31,7 +40,6 @@ from distkit.redis.meaning import (
     NotNow,
     address_in,
     answer_in,
-    is_moving,
     judged,
     not_executed,
     to_raise,
@@ -43,10 +51,10 @@ from distkit.redis.settings import (
     SHARED,
     STAYS_FRESH_S,
     Place,
+    asks_sentinel,
     checked_pool,
     kind_of,
     leads_elsewhere,
-    looks_elsewhere,
     made,
     shared_by,
 )
@@ -204,7 +212,7 @@ class PoolTransport:
         self._client = client
         self._wall = wall
         self._deadline = deadline
-        self._watch = Deadline(deadline)
+        self._watch: Deadline | None = None
 
     async def send(self, request: Request) -> Reply:
         wall_ms = self._wall.read()
@@ -261,7 +269,7 @@ class PoolTransport:
         """Send on this connection and read the reply. Afterwards it is idle, or closed."""
         message.resent, message.arrived = message.arrived, True
         message.transmissions += 1
-        watch = self._watch
+        watch = self._watch or self._made_watch()
         watch.start(connection)
         try:
             await connection.send_packed_command((pack(words),), check_health=False)
@@ -283,7 +291,7 @@ class PoolTransport:
             not_executed(message)
             if not isinstance(answer, STALE):
                 self._keep(connection)
-            failure = to_raise(answer, self._looks_elsewhere())
+            failure = to_raise(answer, self._elsewhere())
             raise failure from failure.__cause__
         finally:
             watch.stop()
@@ -298,8 +306,9 @@ class PoolTransport:
         pool = self._client.connection_pool
         return Place(pool.connection_class, pool.connection_kwargs)
 
-    def _looks_elsewhere(self) -> bool:
-        return looks_elsewhere(self._client.connection_pool)
+    def _elsewhere(self) -> tuple[type[Exception], ...]:
+        """The answers after which another transmission may reach a server that can serve."""
+        return (ReadOnlyError, MasterDownError) if asks_sentinel(self._pool()) else ()
 
     def _idle(self) -> Idle:
         pool = self._client.connection_pool
@@ -344,6 +353,12 @@ class PoolTransport:
             raise
         connection.socket_timeout = None  # from now on the deadline is ours to watch
         return connection
+
+    def _made_watch(self) -> Deadline:
+        """The counter's deadline, or the client's own timeout if that is shorter."""
+        connection, _ = made(self._place(), Retry, self._deadline)
+        self._watch = Deadline(connection.socket_timeout)
+        return self._watch
 
     def _policy(self) -> Any:
         """The client's retry policy, as a copy of our own."""
@@ -392,16 +407,19 @@ class ClusterTransport(PoolTransport):
         connection = await self._connected(self._place().at(*address))
         await connection.send_packed_command((pack(("ASKING",)),), check_health=False)
         await connection.read_response()
+        if words[0] == "EVALSHA":  # ASKING is good for one command: it must not be NOSCRIPT
+            words = self.script.whole(words)
         try:
             return await self._exchange(connection, message, words)
         except (AskError, MovedError) as error:
             raise NotNow(str(error)) from error
 
     async def _failed(self, error: Exception) -> None:
+        """Ask the cluster again which node serves the prefix. If no node answers that, the call
+        ends, as redis-py's own do."""
         self._moved_to = None
-        if not is_moving(error):
-            with contextlib.suppress(Exception):  # the next attempt reports what is wrong
-                await self._client.nodes_manager.initialize()
+        if not isinstance(error, NotNow):
+            await self._client.nodes_manager.initialize()
 
     def _place(self) -> Place:
         node = self._client.get_node_from_key(self._key)
@@ -413,8 +431,8 @@ class ClusterTransport(PoolTransport):
     def _pool(self) -> Any:
         return None
 
-    def _looks_elsewhere(self) -> bool:
-        return True
+    def _elsewhere(self) -> tuple[type[Exception], ...]:
+        return (ClusterDownError, MasterDownError, TryAgainError)
 
     def _idle(self) -> Idle:
         settings = self._place().settings

@@ -21,7 +21,6 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
-    TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -56,14 +55,6 @@ CLASSES: Final[dict[str, type[Exception]]] = {
 }
 FORBIDDEN: Final = ("The user executing the script can't", "ACL failure in script")
 """How Redis 6.2 and 7.0 say NOPERM inside a script."""
-
-ELSEWHERE: Final[tuple[type[Exception], ...]] = (
-    ReadOnlyError,
-    MasterDownError,
-    ClusterDownError,
-    TryAgainError,
-)
-"""The server cannot serve this now. A client of Sentinel or a cluster looks for one that can."""
 
 STALE: Final[tuple[type[Exception], ...]] = (
     ReadOnlyError,
@@ -111,19 +102,18 @@ def answer_in(error: BaseException) -> Exception | None:
     return None
 
 
-def to_raise(answer: Exception, looks_elsewhere: bool) -> Exception:
+def to_raise(answer: Exception, elsewhere: tuple[type[Exception], ...]) -> Exception:
     """What to raise for this answer: NotNow if another transmission may fare better.
 
     Args:
         answer: the error that the server answered with.
-        looks_elsewhere: whether the client finds the right server by itself (Sentinel, a cluster).
+        elsewhere: the answers after which the client finds a better server, or the same one later.
     """
-    waits = isinstance(answer, BusyLoadingError)
-    if waits or (looks_elsewhere and isinstance(answer, ELSEWHERE)):
-        not_now = NotNow(str(answer))
-        not_now.__cause__ = answer
-        return not_now
-    return answer
+    if not isinstance(answer, (BusyLoadingError, *elsewhere)):
+        return answer
+    not_now = NotNow(str(answer))
+    not_now.__cause__ = answer
+    return not_now
 
 
 def not_executed(message: Message) -> None:
@@ -152,11 +142,6 @@ def prefix_in_other_use(keys: list[bytes]) -> InvalidKeyError:
         f"this prefix cannot be used: the Redis keys {instances!r} and {names!r} (hashes) are "
         f"its own, and one of them holds something else"
     )
-
-
-def is_moving(error: Exception) -> bool:
-    """Whether the slot's keys are between two nodes: nothing to rediscover, only to wait for."""
-    return isinstance(error.__cause__, TryAgainError)
 
 
 def address_in(error: Any) -> tuple[str, int]:

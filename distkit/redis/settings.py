@@ -112,6 +112,6 @@ def leads_elsewhere(pool: Any, connection: Any) -> bool:
     return bool(tuple(master) != (connection.host, connection.port))
 
 
-def looks_elsewhere(pool: Any) -> bool:
+def asks_sentinel(pool: Any) -> bool:
     """Whether a new connection asks Sentinel for the master."""
     return bool(getattr(pool, "is_master", False))

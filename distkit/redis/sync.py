@@ -13,7 +13,16 @@ from typing import Any, Protocol
 import redis
 from redis.client import Pipeline
 from redis.cluster import ClusterPipeline
-from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisClusterException,
+    TryAgainError,
+)
 from redis.retry import Retry
 
 from distkit.core.instance import Reply, Request
@@ -24,7 +33,6 @@ from distkit.redis.meaning import (
     NotNow,
     address_in,
     answer_in,
-    is_moving,
     judged,
     not_executed,
     to_raise,
@@ -36,10 +44,10 @@ from distkit.redis.settings import (
     SHARED,
     STAYS_FRESH_S,
     Place,
+    asks_sentinel,
     checked_pool,
     kind_of,
     leads_elsewhere,
-    looks_elsewhere,
     made,
     shared_by,
 )
@@ -219,7 +227,7 @@ class PoolTransport:
             not_executed(message)
             if not isinstance(answer, STALE):
                 self._keep(connection)
-            failure = to_raise(answer, self._looks_elsewhere())
+            failure = to_raise(answer, self._elsewhere())
             raise failure from failure.__cause__
         self._keep(connection)
         return reply
@@ -231,8 +239,11 @@ class PoolTransport:
         pool = self._client.connection_pool
         return Place(pool.connection_class, pool.connection_kwargs)
 
-    def _looks_elsewhere(self) -> bool:
-        return looks_elsewhere(self._client.connection_pool)
+    def _elsewhere(self) -> tuple[type[Exception], ...]:
+        """The answers after which another transmission may reach a server that can serve."""
+        return (
+            (ReadOnlyError, MasterDownError) if asks_sentinel(self._client.connection_pool) else ()
+        )
 
     def _idle(self) -> Idle:
         pool = self._client.connection_pool
@@ -326,16 +337,19 @@ class ClusterTransport(PoolTransport):
         connection = self._connected(self._place().at(*address))
         connection.send_packed_command((pack(("ASKING",)),), check_health=False)
         connection.read_response()
+        if words[0] == "EVALSHA":  # ASKING is good for one command: it must not be NOSCRIPT
+            words = self.script.whole(words)
         try:
             return self._exchange(connection, message, words)
         except (AskError, MovedError) as error:
             raise NotNow(str(error)) from error
 
     def _failed(self, error: Exception) -> None:
+        """Ask the cluster again which node serves the prefix. If no node answers that, the call
+        ends, as redis-py's own do."""
         self._moved_to = None
-        if not is_moving(error):
-            with contextlib.suppress(Exception):  # the next attempt reports what is wrong
-                self._client.nodes_manager.initialize()
+        if not isinstance(error, NotNow):
+            self._client.nodes_manager.initialize()
 
     def _place(self) -> Place:
         node = self._client.get_node_from_key(self._key)
@@ -345,8 +359,8 @@ class ClusterTransport(PoolTransport):
         place = Place(pool.connection_class, pool.connection_kwargs)
         return place.at(*self._moved_to) if self._moved_to else place
 
-    def _looks_elsewhere(self) -> bool:
-        return True
+    def _elsewhere(self) -> tuple[type[Exception], ...]:
+        return (ClusterDownError, MasterDownError, TryAgainError)
 
     def _idle(self) -> Idle:
         settings = self._place().settings

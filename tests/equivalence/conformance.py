@@ -99,10 +99,12 @@ def _check(transition: Transition, mine: list[int], held: list[Any]) -> None:
 
 def _check_bound(stored: wire.Stored, key: str, after: Server, transition: Transition) -> None:
     """A counter whose head says that no slice can be dead has no dead slice."""
-    owners = [after.sessions.get(name) for name in stored.counters[key].slices]
+    sessions = [after.sessions.get(name) for name in stored.counters[key].slices]
     if stored.closed_of[key] == stored.closed:
-        assert None not in owners, f"{transition}: an owner without a session goes unseen"
-        beats = [owner.heartbeat for owner in owners if owner]
+        assert None not in sessions, (
+            f"{transition}: a slice whose instance has no session goes unseen"
+        )
+        beats = [session.heartbeat for session in sessions if session]
         assert stored.oldest[key] <= min(beats, default=after.clock or 0), (
             f"{transition}: oldest heartbeat"
         )

@@ -335,13 +335,13 @@ class CounterMachine(RuleBasedStateMachine):
     @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
     def fail_over(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
         """A failover loses answered calls, and a late copy of the last one then arrives (R10)."""
-        world, owner = self.world, self._who(data)
+        world, name = self.world, self._who(data)
         world.snapshot()
         world.call(self._who(data), key, kind, count)
-        world.call(owner, key, "inc", 1, (Fate.COPIED,))
+        world.call(name, key, "inc", 1, (Fate.COPIED,))
         world.roll_back(-1)
         world.deliver_copy(-1)
-        world.call(owner, key, "get")
+        world.call(name, key, "get")
 
     @invariant()
     def stored_as_in_the_oracle(self) -> None:

@@ -514,7 +514,7 @@ class SideBySide:
 
     def leave(self, name: str, fates: Sequence[Fate] = ()) -> str:
         """The instance leaves (R16). Returns the name of its error, or nothing."""
-        counter, owner, _ = self.instances[name]
+        counter, instance, _ = self.instances[name]
         self._begin(fates)
         error = ""
         try:
@@ -522,7 +522,7 @@ class SideBySide:
         except DistkitError as unfinished:
             error = type(unfinished).__name__
         self.wall = self._wall_before
-        made = model.make_leave(owner, self._maker(name, deque(fates)))
+        made = model.make_leave(instance, self._maker(name, deque(fates)))
         self._compare()
         if self.meaning:
             self.meaning = self.meaning.leave(name)
@@ -560,35 +560,35 @@ class SideBySide:
         return make
 
     def _oracle_call(
-        self, name: str, owner: model.Instance, left: deque[Fate]
+        self, name: str, instance: model.Instance, left: deque[Fate]
     ) -> tuple[tuple[model.Outcome, ...], str]:
         """Complete a call that has begun; its transmissions meet the fates that are left."""
-        while owner.call is not None and not owner.call.done:
-            owner = self._oracle_send(model.speak(owner), left)
-        failure = owner.call.failure if owner.call else ""
-        owner, outcomes = model.finish(owner)
-        self.instances[name] = self.instances[name]._replace(instance=owner)
+        while instance.call is not None and not instance.call.done:
+            instance = self._oracle_send(model.speak(instance), left)
+        failure = instance.call.failure if instance.call else ""
+        instance, outcomes = model.finish(instance)
+        self.instances[name] = self.instances[name]._replace(instance=instance)
         return outcomes, failure
 
-    def _oracle_send(self, owner: model.Instance, fates: deque[Fate]) -> model.Instance:
-        assert owner.sent is not None
+    def _oracle_send(self, instance: model.Instance, fates: deque[Fate]) -> model.Instance:
+        assert instance.sent is not None
         if self.network.down:
-            return model.give_up(owner, arrived=False)
+            return model.give_up(instance, arrived=False)
         for attempt in range(1 + RETRIES):
             fate = fates.popleft() if fates else Fate.DELIVERED
-            label = driver_of(self.instances[owner.name].counter).instance.label
-            self.log.append(wire.request(owner.sent, PREFIX, self.wall, label))
+            label = driver_of(self.instances[instance.name].counter).instance.label
+            self.log.append(wire.request(instance.sent, PREFIX, self.wall, label))
             replies = []
             for _ in range(fate.runs):
                 answered = self._answered(len(self.log))
-                replies.append(self._serve(owner.sent, answered, label))
+                replies.append(self._serve(instance.sent, answered, label))
                 self.log.append(wire.reply(replies[-1]))
             if fate.leaves_a_copy:
-                self.copies.append(owner.sent)
-            self._oracle_aftermath(fate, owner.sent)
+                self.copies.append(instance.sent)
+            self._oracle_aftermath(fate, instance.sent)
             if fate.answers:
-                return model.hear(owner, replies[0], resent=attempt > 0)
-        return model.give_up(owner, arrived=True)
+                return model.hear(instance, replies[0], resent=attempt > 0)
+        return model.give_up(instance, arrived=True)
 
     def _answered(self, place: int) -> list[int]:
         """What Redis answered at this place of the log."""
