@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
-from distkit.core.instance import Call, Outcome
+from distkit.core.instance import Call, Kind, Outcome
 from distkit.core.operations import Step
 from distkit.errors import NotExecutedError, OutcomeUnknownError
 
@@ -26,10 +26,15 @@ MOST_KEYS: Final = 100
 
 
 class Caller(Protocol):
-    """Somebody who waits for steps to be executed; no steps at all are a heartbeat."""
+    """Somebody who waits for steps to be executed.
+
+    Attributes:
+        steps: what it waits for. A heartbeat, and a caller that leaves, have none of their own.
+        kind: what its call is for. Steps can share a request; everything else goes alone.
+    """
 
     steps: Sequence[Step]
-    leaving: bool
+    kind: Kind
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the outcomes any more. If it was not taken yet, it never is."""
@@ -99,7 +104,8 @@ class Queue:
         size = _how_many(queue) if len(queue) > 1 else 1
         group = queue[:size]
         # The call first: it belongs to nobody until there is a group.
-        self._call = _shared_call(group) if size > 1 else Call(group[0].steps, group[0].leaving)
+        first = group[0]
+        self._call = _shared_call(group) if size > 1 else Call(first.steps, first.kind)
         self._group_and_queue = group, queue[size:]
         self.is_shared = size > 1
         return self._call
@@ -141,9 +147,9 @@ def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
 
 
 def _how_many(queue: Sequence[Caller]) -> int:
-    """How many callers at the head of the queue fit into one request. A leaving caller goes alone
-    (R16)."""
-    if queue[0].leaving:
+    """How many callers at the head of the queue fit into one request. A caller that leaves goes
+    alone (R16), and so do looks, which share no counter with other steps (R18)."""
+    if queue[0].kind is not Kind.STEPS:
         return 1
     steps, count = 0, 0
     keys: set[str] = set()
@@ -151,7 +157,8 @@ def _how_many(queue: Sequence[Caller]) -> int:
         steps += len(caller.steps)
         for step in caller.steps:
             keys.add(step.key)
-        if caller.leaving or ((steps > MOST_STEPS or len(keys) > MOST_KEYS) and count):
+        is_full = steps > MOST_STEPS or len(keys) > MOST_KEYS
+        if caller.kind is not Kind.STEPS or (is_full and count):
             break
         count += 1
     return count

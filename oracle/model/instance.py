@@ -1,12 +1,7 @@
-"""The client side: what an instance sends, learns from replies, and remembers (R10, R12, R16).
+"""An instance: what it sends, what it learns from replies, and what it remembers (R10, R12, R16).
 
-A call goes through these functions, in this order:
-
-* `begin` (or `begin_leaving`) starts it;
-* `speak` chooses the next request;
-* `hear` processes the reply, after which `speak` continues until the call is done;
-* `give_up` ends a call that gets no reply;
-* `finish` returns the outcomes.
+`begin` gives it a call to make, `speak` chooses the next request, `hear` takes the reply, `give_up`
+ends a call that got none, and `finish` hands out the outcomes.
 """
 
 from __future__ import annotations
@@ -27,41 +22,43 @@ from oracle.model.messages import (
     Reply,
     Request,
 )
-from oracle.model.operations import GLOBAL, Change, CounterState, Step, View, run_steps, writes
+from oracle.model.operations import (
+    DROP,
+    GLOBAL,
+    LOOK,
+    Change,
+    CounterState,
+    Step,
+    View,
+    run_steps,
+    writes,
+)
 from oracle.model.server import Serve, serve
 from oracle.model.state import Server
 
 RESTORE_CHUNK = 100
-"""The most slices that an instance restores in one request (R10)."""
+"""R10: the most slices that an instance puts back in one request."""
 
 PATIENCE = 8
-"""How many lost sessions one call survives; at the next one it fails."""
+"""How often an instance reopens its session within one call before it stops trying."""
 
 REFUSED = "CounterOverflowError"
-"""The step was refused because a number would leave the range; it changed nothing (R2)."""
+"""R2: the step was refused; nothing changed."""
 
 UNKNOWN = "OutcomeUnknownError"
-"""The step may or may not have been executed (R12)."""
+"""R12: the step may or may not have been executed."""
 
 NOT_EXECUTED = "NotExecutedError"
-"""The step was certainly not executed: no request that carried it can have arrived (R12)."""
+"""The step was surely not executed: no request that carried it can have arrived."""
 
 Outcome = CounterState | Change | str
-"""The outcome of a step: its result, or the name of one of the three errors above."""
+"""What a step came to: its result, or one of the three names above."""
 
 
 class Call(NamedTuple):
-    """A call in progress.
-
-    Attributes:
-        todo: the steps without an outcome, as (position in the call, key, step).
-        outcomes: the outcomes so far, by position.
-        indeterminate: whether an earlier request with these steps may have been executed.
-        reopened: how many sessions this call has lost.
-        failure: the error that ended the call early, or an empty string.
-        done: whether the call is complete.
-        leaving: whether the call closes the session, in which case it has no steps (R16).
-    """
+    """A call under way, until `done`. `todo` holds (position, key, step); `indeterminate` says that
+    an earlier transmission of these steps may have been executed; `failure` names what ended the
+    call before its time; `leaving` is a call that drops the slices and closes the session."""
 
     todo: tuple[tuple[int, str, Step], ...]
     outcomes: Map[int, Outcome] = Map()
@@ -73,21 +70,13 @@ class Call(NamedTuple):
 
 
 class Instance(NamedTuple):
-    """The state of one instance (R10).
+    """An instance: its session, its numbers, and what it remembers of each slice (R10).
 
-    Attributes:
-        name: its id.
-        threshold: its dead-instance threshold in ms (R5).
-        session: the number of its session, or 0.
-        fence: the seq of the request that opened the session. No earlier request of this instance
-            can execute any more, so its memory counts as current up to the fence.
-        seq: the number of its last request.
-        acked: the last seq whose reply it has received.
-        memory: what it remembers of its slice of each counter.
-        restoring: the keys whose slices it has yet to restore in this session.
-        sent: the request in flight; there is at most one.
-        call: the call in progress; there is at most one.
-        last: the number of its latest session, whether or not it still has it.
+    `restoring` holds the keys whose slices are still to be put back into the session. `sent` is the
+    request in flight: one at a time. `fence` is the request that opened the session: whatever the
+    instance sent before it can no longer execute, so that its memory counts as of then. `last` is
+    the number of its last session, which it may have lost. `promise` says within how many ms it
+    will be heard again, if it lives (R19; 0: no promise).
     """
 
     name: str
@@ -101,53 +90,79 @@ class Instance(NamedTuple):
     sent: Message | None = None
     call: Call | None = None
     last: int = 0
+    promise: int = 0
 
 
 def begin(instance: Instance, steps: tuple[tuple[str, Step], ...]) -> Instance:
-    """Start a call that runs these (key, step) pairs in order. Without steps it is a heartbeat."""
+    """Start a call: steps on keys, in order. No steps at all is a heartbeat."""
     assert instance.call is None, "one call at a time"
     todo = tuple((i, key, step) for i, (key, step) in enumerate(steps))
     return instance._replace(call=Call(todo))
 
 
-def begin_leaving(instance: Instance) -> Instance:
-    """Start a call that leaves (R16).
+def begin_looking(instance: Instance, keys: tuple[str, ...], let_go: tuple[str, ...]) -> Instance:
+    """R10, R18: start a heartbeat that looks at these counters, and lets go of others.
 
-    The instance forgets its counts now, whatever becomes of the request. Without a session there is
-    no request to send.
+    Args:
+        keys: the counters to look at; the instance may remember them or not.
+        let_go: those of which it remembers that it counts 0. It forgets them now, and not when it
+            hears the reply: a copy of this request may arrive at any time.
     """
+    assert not any(instance.memory[key].count for key in let_go)
+    instance = instance._replace(memory=instance.memory.without(*let_go))
+    return begin(instance, tuple((key, Step(LOOK)) for key in (*keys, *let_go)))
+
+
+def begin_leaving(instance: Instance) -> Instance:
+    """R16: start to leave. Its counts are forgotten now, whatever becomes of the requests: first
+    those that drop its slices, then the leave. Without a session there is none to make."""
     assert instance.call is None, "one call at a time"
-    memory = Map({key: memory._replace(count=0) for key, memory in instance.memory.items()})
-    return instance._replace(memory=memory, call=Call((), leaving=True, done=not instance.session))
+    todo = tuple((i, key, Step(DROP)) for i, key in enumerate(sorted(instance.memory)))
+    call = Call(todo, leaving=True, done=not instance.session)
+    return instance._replace(memory=Map(), call=call)
 
 
 def speak(instance: Instance) -> Instance:
-    """Choose the next request and put it in `instance.sent`. It may be sent any number of times."""
+    """Choose the next request; it is then `instance.sent`, to be sent as often as it takes."""
     assert instance.call is not None and instance.sent is None
-    seq = instance.seq + 1
-    if instance.call.leaving:
-        leave = Leave(instance.name, instance.session, seq, instance.acked, instance.threshold)
-        return instance._replace(seq=seq, sent=leave)
     if not instance.session:
-        opening = Open(instance.name, seq, instance.acked, instance.threshold, instance.last)
-        return instance._replace(seq=seq, sent=opening)
+        return _send(instance, _opening(instance))
     if instance.restoring:
         keys = instance.restoring[:RESTORE_CHUNK]
         parts = tuple(Part(key, recall(instance, key)) for key in keys)
-    else:
-        parts = _parts_of_call(instance)
-        # Once this is sent, the server may hold a slice of each written key, whether or not a reply
-        # arrives. Remember it as 0 now, so that it is restored to 0 if the session is lost.
-        written = {part.key: recall(instance, part.key) for part in parts if writes(part.steps)}
-        instance = instance._replace(memory=Map({**written, **instance.memory}))
-    request = Request(
-        instance.name, instance.session, seq, instance.acked, instance.threshold, parts
-    )
-    return instance._replace(seq=seq, sent=request)
+        return _send(instance, _request(instance, parts, restores=True))
+    if instance.call.leaving:
+        parts = _parts_of_call(instance)[:RESTORE_CHUNK]
+        return _send(instance, _request(instance, parts) if parts else _leave(instance))
+    parts = _parts_of_call(instance)
+    # A key that is written may hold a slice from now on, whether or not a reply says so.
+    written = {part.key: recall(instance, part.key) for part in parts if writes(part.steps)}
+    instance = instance._replace(memory=Map({**written, **instance.memory}))
+    return _send(instance, _request(instance, parts))
+
+
+def _send(instance: Instance, message: Message) -> Instance:
+    return instance._replace(seq=message.seq, sent=message)
+
+
+def _opening(instance: Instance) -> Open:
+    name, seq, acked, last = instance.name, instance.seq + 1, instance.acked, instance.last
+    return Open(name, seq, acked, instance.threshold, last, instance.promise)
+
+
+def _leave(instance: Instance) -> Leave:
+    name, session, seq = instance.name, instance.session, instance.seq + 1
+    return Leave(name, session, seq, instance.acked, instance.threshold, instance.promise)
+
+
+def _request(instance: Instance, parts: tuple[Part, ...], *, restores: bool = False) -> Request:
+    name, session, seq = instance.name, instance.session, instance.seq + 1
+    acked, threshold, promise = instance.acked, instance.threshold, instance.promise
+    return Request(name, session, seq, acked, threshold, parts, promise, restores)
 
 
 def recall(instance: Instance, key: str) -> Memory:
-    """What the instance remembers of its slice, current up to the fence at least (R10)."""
+    """R10: the memory of a slice, as of the session's fence at the least."""
     memory = instance.memory.get(key, Memory())
     return memory._replace(seq=max(memory.seq, instance.fence))
 
@@ -168,12 +183,11 @@ def _by_key(instance: Instance) -> dict[str, list[tuple[int, Step]]]:
 
 
 def hear(instance: Instance, reply: Reply, resent: bool) -> Instance:
-    """Process the reply to `instance.sent`. Unless the call is now done, call `speak` next.
+    """Take the reply to `instance.sent`. `speak` says what follows, until the call is done.
 
     Args:
-        instance: the instance that sent the request.
-        reply: what the server replied.
-        resent: whether an earlier transmission of the request went unanswered.
+        reply: what the server answered.
+        resent: whether the request had been sent before without an answer.
     """
     sent, call = instance.sent, instance.call
     assert sent is not None and call is not None
@@ -184,27 +198,31 @@ def hear(instance: Instance, reply: Reply, resent: bool) -> Instance:
             last=reply.session,
             fence=sent.seq,
             acked=sent.seq,
-            restoring=tuple(sorted(instance.memory)),
+            restoring=tuple(sorted(k for k, m in instance.memory.items() if not m.is_nothing)),
+            memory=Map({k: m for k, m in instance.memory.items() if not m.is_nothing}),
         )
     if isinstance(reply, Done):
         assert isinstance(sent, Request)
         return _learn(instance._replace(acked=sent.seq), sent, reply.views)
     if isinstance(reply, Late):
         instance = instance._replace(seq=max(instance.seq, reply.seq))
-    if isinstance(sent, Leave):  # whatever the reply, the session is over
+    if call.leaving:  # whatever the reply, the session is closed
         acked = sent.seq if isinstance(reply, Left) else instance.acked
-        return instance._replace(session=0, acked=acked, call=call._replace(done=True))
+        call = call._replace(todo=(), done=True)
+        return instance._replace(session=0, acked=acked, call=call)
     return _lose_session(instance, resent and isinstance(sent, Request) and not instance.restoring)
 
 
 def _learn(instance: Instance, sent: Request, views: tuple[View, ...]) -> Instance:
-    """Compute each step's result from the view before it, and remember the slice after it."""
+    """Work out each step's result from the state before, and remember the state after."""
     call = instance.call
     assert call is not None
     by_key, learned, outcomes = _by_key(instance), dict[str, Memory](), dict(call.outcomes)
+    if call.leaving:
+        return instance._replace(call=call._replace(todo=call.todo[len(sent.parts) :]))
     for part, before in zip(sent.parts, views, strict=True):
         after, results = run_steps(before, part.steps)
-        if part.key in instance.memory or after.epoch or after.count:
+        if part.key in instance.memory or after.count:
             learned[part.key] = Memory(after.epoch, after.count, sent.seq)
         if part.steps:
             places = [place for place, _ in by_key[part.key]]
@@ -217,11 +235,10 @@ def _learn(instance: Instance, sent: Request, views: tuple[View, ...]) -> Instan
 
 
 def _lose_session(instance: Instance, indeterminate: bool) -> Instance:
-    """The session is gone: keep the steps that can run again, and fail those that cannot (R12).
+    """R12: what an unanswered `set` or `delete` did is unknown; slice-local steps run again.
 
-    If the steps may have been executed, the outcome of a `set` or `delete` is unknown. The other
-    steps run again, on the remembered slice. That is exact: the fence of the new session keeps out
-    every earlier copy, and restoring the slice undoes what such a copy had done.
+    They run on the slice as it was remembered, which is exact: the new session's fence keeps every
+    earlier copy out, and the slice that one of them made is put back to what it was before.
     """
     call = instance.call
     assert call is not None
@@ -240,17 +257,16 @@ def _lose_session(instance: Instance, indeterminate: bool) -> Instance:
 
 
 def give_up(instance: Instance, arrived: bool) -> Instance:
-    """End the call without a reply.
-
-    The request is abandoned. The next request has a higher number; once the server has accepted it,
-    no copy of this one can execute. The instance drops its session if it was leaving, or if the
-    session is partial, that is, if some slices are not restored yet.
+    """End the call without a reply. Its request is abandoned: the next one has a higher number,
+    so that a copy of this one either has been executed or never will be. A session whose slices
+    were not all put back is not kept.
 
     Args:
-        instance: the instance whose request is in flight.
-        arrived: whether a copy of the request may have reached the server.
+        arrived: whether a copy of the request in flight may have reached the server.
     """
     assert instance.call is not None and instance.sent is not None
+    if instance.call.leaving and isinstance(instance.sent, Request):  # R16: it still leaves
+        return instance._replace(sent=None, call=instance.call._replace(todo=()))
     carried = not isinstance(instance.sent, Open) and not instance.restoring
     indeterminate = instance.call.indeterminate or (arrived and carried)
     session = 0 if instance.restoring or instance.call.leaving else instance.session
@@ -259,7 +275,7 @@ def give_up(instance: Instance, arrived: bool) -> Instance:
 
 
 def _end(instance: Instance) -> Instance:
-    """End the call: every step without an outcome fails with the same error (R12)."""
+    """Give every step that is left the same outcome."""
     call = instance.call
     assert call is not None
     failure = UNKNOWN if call.indeterminate else NOT_EXECUTED
@@ -271,13 +287,13 @@ def _end(instance: Instance) -> Instance:
 
 
 def finish(instance: Instance) -> tuple[Instance, tuple[Outcome, ...]]:
-    """Close a call that is done. Returns its outcomes in the order of its steps."""
+    """Close the call that is done and hand out its outcomes, in the order of its steps."""
     assert instance.call is not None and instance.call.done
     outcomes = instance.call.outcomes
     return instance._replace(call=None), tuple(outcomes[place] for place in sorted(outcomes))
 
 
-# --- Whole calls over a network that never fails --------------------------------------------------
+# --- With a server, over a network that does not fail ---------------------------------------------
 
 
 def call_at_once(
@@ -287,14 +303,14 @@ def call_at_once(
     wall: int,
     transition: Serve = serve,
 ) -> tuple[Server, Instance, tuple[Outcome, ...]]:
-    """Make one call over a network that never fails."""
+    """A whole call over a network that does not fail."""
     return finish_at_once(server, begin(instance, steps), wall, transition)
 
 
 def finish_at_once(
     server: Server, instance: Instance, wall: int, transition: Serve = serve
 ) -> tuple[Server, Instance, tuple[Outcome, ...]]:
-    """Complete a call that has begun, over a network that never fails."""
+    """The call that has begun, over a network that does not fail."""
     while instance.call is not None and not instance.call.done:
         instance = speak(instance)
         assert instance.sent is not None

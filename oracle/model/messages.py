@@ -1,9 +1,4 @@
-"""The requests an instance sends and the replies it gets.
-
-`spec/PROTOCOL.md` defines the same messages as bytes. In every request, `seq` is the number of the
-request among those of its instance, `acked` the last seq whose reply the instance has received
-(R10), and `threshold` the instance's dead-instance threshold in ms (R5).
-"""
+"""The messages between an instance and the server: requests and replies (spec/PROTOCOL.md)."""
 
 from __future__ import annotations
 
@@ -13,15 +8,20 @@ from oracle.model.operations import Step, View
 
 
 class Memory(NamedTuple):
-    """What an instance remembers of its own slice, as of its request `seq` (R10)."""
+    """What the owner knows of its slice, as of its own request `seq` (R10)."""
 
     epoch: int = 0
     count: int = 0  # type: ignore[assignment]
     seq: int = 0
 
+    @property
+    def is_nothing(self) -> bool:
+        """0 in epoch 0 is what an instance that remembers nothing would find (R18)."""
+        return not self.epoch and not self.count
+
 
 class Part(NamedTuple):
-    """The part of a request that concerns one counter: what to restore, and the steps to run."""
+    """The share of a request that is about one counter."""
 
     key: str
     memory: Memory
@@ -29,31 +29,38 @@ class Part(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Asks for a session.
-
-    An open runs no steps, so a late copy of it counts nothing. `last` is the number of the
-    instance's previous session, or 0.
-    """
+    """Asks for a session. It runs no steps, so that a late copy of it does no harm. `last` is the
+    session that the instance had before, 0 if none."""
 
     instance: str
     seq: int
     acked: int
     threshold: int
     last: int = 0
+    promise: int = 0
 
 
 class Leave(NamedTuple):
-    """Closes the sender's own session (R16)."""
+    """Closes the instance's own session (R16)."""
 
     instance: str
     session: int
     seq: int
     acked: int
     threshold: int
+    promise: int = 0
 
 
 class Request(NamedTuple):
-    """A heartbeat (R4) that may also carry steps for any number of counters."""
+    """A heartbeat (R4), with what is to be done on each counter.
+
+    Attributes:
+        acked: the last request whose reply the instance has heard.
+        threshold: for how many ms it may be silent (R5).
+        promise: within how many ms it will be heard again if it lives (R19); 0: no promise.
+        restores: whether it puts slices back (R10). Only a session in which all are back serves
+            other requests.
+    """
 
     instance: str
     session: int
@@ -61,37 +68,33 @@ class Request(NamedTuple):
     acked: int
     threshold: int
     parts: tuple[Part, ...] = ()
+    promise: int = 0
+    restores: bool = False
 
 
 Message = Open | Request | Leave
 
 
 class Opened(NamedTuple):
-    """The instance now has this session."""
-
     session: int
 
 
 class Left(NamedTuple):
-    """The sender's session is closed."""
+    """The session is closed."""
 
 
 class NoSession(NamedTuple):
-    """Nothing was executed. The instance must open a session, restore its slices and send again."""
+    """Nothing was executed: the instance opens a session, puts its slices back, sends again."""
 
 
 class Late(NamedTuple):
-    """Nothing was executed: the server has already seen request `seq` from this instance."""
+    """Nothing was executed: this instance has already made request `seq`."""
 
     seq: int
 
 
 class Done(NamedTuple):
-    """The request was executed.
-
-    `views` holds what the caller saw of each counter just before its steps ran. The caller computes
-    the steps' results from it.
-    """
+    """The state before: what the caller saw of each counter just before its steps ran."""
 
     views: tuple[View, ...]
 

@@ -168,7 +168,21 @@ OPERATIONS: dict[str, Operation] = {
 """Every operation, by name. The sets below, the explorer's kinds of call, the strategies and the
 tests all derive from this table."""
 
-READS = frozenset(name for name, operation in OPERATIONS.items() if operation.is_read)
+LOOK, DROP = "look", "drop"
+
+OWN_OPERATIONS: dict[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        Operation(LOOK, _get, "?", is_read=True),
+        Operation(DROP, _get, "x", is_read=True),
+    )
+}
+"""R18: an instance's own operations, which no caller asks for. Each stands alone on its counter and
+reads; after a look the caller's slice is gone if it counts 0, after a drop whatever it counts."""
+
+_EVERY = OPERATIONS | OWN_OPERATIONS
+
+READS = frozenset(name for name, operation in _EVERY.items() if operation.is_read)
 GLOBAL = frozenset(name for name, operation in OPERATIONS.items() if operation.is_global)
 CONDITIONAL = tuple(name for name, operation in OPERATIONS.items() if operation.condition_on)
 
@@ -226,10 +240,10 @@ def step_result(view: View, step: Step) -> tuple[View, CounterState | Change | N
     """R9, R15 and R2: the view after the step and its result. A refused step gives the same view
     and None."""
     if step.condition is None:
-        after, result = OPERATIONS[step.op].function(view, step.count)
+        after, result = _EVERY[step.op].function(view, step.count)
         return (after, result) if _in_range(after, *result) else (view, None)
     applied = _holds(view, step.op, step.condition)
-    after = OPERATIONS[step.op].function(view, step.count)[0] if applied else view
+    after = _EVERY[step.op].function(view, step.count)[0] if applied else view
     new, old = CounterState(after.total, after.count), CounterState(view.total, view.count)
     return (after, Change(new, old, applied)) if _in_range(after, *new, *old) else (view, None)
 

@@ -1,6 +1,7 @@
 """The server: one function from (state, request, wall clock) to (state, reply).
 
-It implements the server's part of R3 to R8, R10, R11, R14 and R16. Each function names its rules.
+Rules R3 to R8, R10, R11, R14 and R16 to R19, as far as the server keeps them. Each function names
+its own.
 """
 
 from __future__ import annotations
@@ -18,25 +19,20 @@ from oracle.model.messages import (
     NoSession,
     Open,
     Opened,
+    Part,
     Reply,
     Request,
 )
-from oracle.model.operations import View, run_steps, writes
-from oracle.model.state import Counter, Server, Session, Slice
+from oracle.model.operations import DROP, LOOK, View, run_steps, writes
+from oracle.model.state import HERE, Counter, Server, Session, Slice
+
+Serve = Callable[[Server, Message, int], tuple[Server, Reply]]
+"""A server's transition: `serve`, or one with a defect planted."""
 
 
 def serve(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """Handle one request.
-
-    Args:
-        server: the state before the request.
-        request: what the instance sent.
-        wall: the wall clock in ms; it may jump in either direction.
-
-    Returns:
-        The state after the request, and the reply.
-    """
-    server = _tick(server, wall)
+    """The whole of the server: one request in, one reply out."""
+    server = tick(server, wall)
     if isinstance(request, Open):
         return _open(server, request)
     session = server.sessions.get(request.instance)
@@ -47,149 +43,229 @@ def serve(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
     if session.seq > request.seq:
         return server, Late(session.seq)
     if isinstance(request, Leave):
-        return server._replace(sessions=server.sessions.without(request.instance)), Left()
-    if session.seq == request.seq and _lacks_a_record(server, request):
-        return _close_every_session(server), NoSession()
+        return _leave(server, request, session), Left()
+    if _shows_lost_writes(server, request, session):
+        return _close_every_session(_unlist_the_lost(server, request)), NoSession()
     return _execute(server, request, session)
 
 
-def _tick(server: Server, wall: int) -> Server:
-    """Advance the server's time by as much as the wall clock moved forward (R3).
+# --- Time and sessions ----------------------------------------------------------------------------
 
-    The first request starts it. A wall clock that jumps back does not move it.
+
+def tick(server: Server, wall: int) -> Server:
+    """R3: time is the sum of the wall clock's steps forward; the first request starts it.
+
+    R19: time does not pass the moment by which somebody had promised to be heard, if nobody was:
+    Redis was out of reach then. One broken promise stops it once.
     """
-    now = wall if server.clock is None else server.clock + max(0, wall - server.wall)
+    if server.clock is None:
+        return server._replace(clock=wall, wall=wall)
+    now = server.clock + max(0, wall - server.wall)
+    if server.due is not None and now > server.due:
+        return server._replace(clock=max(server.clock, server.due), wall=wall, due=None)
     return server._replace(clock=now, wall=wall)
 
 
 def _now(server: Server) -> int:
-    """The server's time T in ms (R3)."""
     assert server.clock is not None, "the clock starts with the first request"
     return server.clock
 
 
+def _heard(server: Server, request: Open | Request, number: int) -> Server:
+    """R4: every request of an instance, a retry too, sets its heartbeat. R19: and its promise."""
+    fresh = isinstance(request, Open)
+    session = Session(_now(server), request.threshold, number, request.seq, fresh)
+    server = server._replace(sessions=server.sessions.put(request.instance, session))
+    if not request.promise:
+        return server
+    due = _now(server) + request.promise
+    return server._replace(due=due if server.due is None else max(server.due, due))
+
+
+def _is_dead(server: Server, instance: str) -> bool:
+    """R5: it has no session, or has been silent for its own threshold."""
+    session = server.sessions.get(instance)
+    return session is None or _now(server) - session.heartbeat >= session.threshold
+
+
 def _open(server: Server, request: Open) -> tuple[Server, Reply]:
-    """Open a session, unless the request is late or a retry (R11).
+    """R11 holds for opening too: a retry gets the same session, a late copy gets nothing.
 
-    A retry gets the session that its first copy opened; a late copy gets nothing.
-
-    If the entry's seq is below a seq whose reply the instance has received, Redis has lost writes,
-    and every session is closed (R10). The exception is an entry whose session is newer than the
-    instance's last one: a late copy of an earlier open made it, and it proves nothing.
-
-    Opening a session closes the sessions of all dead instances (R14).
+    An entry that is older than what the instance has seen answered is proof that Redis lost writes;
+    then nobody's session is worth keeping (R10). Not if its session is newer than the instance's
+    last: then a late copy of an earlier open has made it. R14: an open closes the sessions of the
+    dead.
     """
     session = server.sessions.get(request.instance)
-    if session is not None and session.seq > request.seq:
+    if session is not None and session.seq >= request.seq and not _is_retry(session, request):
         return server, Late(session.seq)
-    if session is not None and session.seq == request.seq:
-        return _heard(server, request.instance, session), Opened(session.number)
+    if session is not None and _is_retry(session, request):
+        return _heard(server, request, session.number), Opened(session.number)
     if session is not None and session.seq < request.acked and session.number <= request.last:
         server = _close_every_session(server)
-    dead = [
-        name
-        for name in server.sessions
-        if name != request.instance and _is_dead(server, name, request.threshold)
-    ]
+    dead = [n for n in server.sessions if n != request.instance and _is_dead(server, n)]
     number = server.opened + 1
-    sessions = server.sessions.without(*dead)
-    sessions = sessions.put(request.instance, Session(_now(server), number, request.seq))
-    return server._replace(opened=number, sessions=sessions), Opened(number)
+    server = server._replace(opened=number, sessions=server.sessions.without(*dead))
+    return _heard(server, request, number), Opened(number)
+
+
+def _is_retry(session: Session, request: Open) -> bool:
+    """R11, R17: another request of this number is one of an earlier life of the instance's id."""
+    return session.fresh and session.seq == request.seq
+
+
+def _leave(server: Server, request: Leave, session: Session) -> Server:
+    """R16: the session is closed. R19: whoever leaves takes its promise back."""
+    mine = request.promise and server.due == session.heartbeat + request.promise
+    sessions = server.sessions.without(request.instance)
+    return server._replace(sessions=sessions, due=None if mine else server.due)
 
 
 def _close_every_session(server: Server) -> Server:
-    """Close every session after lost writes, so that every instance restores its slices (R10)."""
+    """R10: after lost writes each instance is to find out, and to put its slices back."""
     return server._replace(sessions=Map())
 
 
-def _lacks_a_record(server: Server, request: Request) -> bool:
-    """Whether a retry's completion record is missing, which proves that Redis lost writes (R10).
+# --- Lost writes ----------------------------------------------------------------------------------
 
-    The session says that the request was executed, so each slice it wrote should carry its seq.
-    """
-    written = [part.key for part in request.parts if writes(part.steps)]
-    slices = [server.slice_of(key, request.instance) for key in written]
-    return any(mine is None or mine.seq != request.seq for mine in slices)
+
+def _shows_lost_writes(server: Server, request: Request, session: Session) -> bool:
+    """R10: whether a counter is not as this instance, or `keys`, knows that it was."""
+    retry = session.seq == request.seq
+    for part in request.parts:
+        if retry and writes(part.steps):
+            if _seq_of_slice(server, part.key, request) != request.seq:
+                return True  # the session knows this request, the slice does not
+        elif not request.restores and _is_hurt(server, part, request):
+            return True
+    return False
+
+
+def _unlist_the_lost(server: Server, request: Request) -> Server:
+    """A counter that is listed and not there has been found lost: it is not to be found again."""
+    lost = [
+        part.key
+        for part in request.parts
+        if part.key not in server.counters and server.keys.get(part.key) == HERE
+    ]
+    return server._replace(keys=server.keys.without(*lost))
+
+
+def _seq_of_slice(server: Server, key: str, request: Request) -> int | None:
+    mine = _slice_of(server.counter(key), request)
+    return mine.seq if mine else None
+
+
+def _slice_of(counter: Counter, request: Request) -> Slice | None:
+    """R17: the caller's slice, if it is one of its session."""
+    mine = counter.slices.get(request.instance)
+    return mine if mine and mine.session == request.session else None
+
+
+def _is_hurt(server: Server, part: Part, request: Request) -> bool:
+    """In a session in which all is put back a counter is at least as new as its owner's memory of
+    it, and counts the same unless a newer request of the owner has run. And what `keys` names is
+    there."""
+    key, memory = part.key, part.memory
+    if key not in server.counters and server.keys.get(key) == HERE:
+        return True
+    if DROP in (step.op for step in part.steps):
+        return False  # its owner has forgotten what it counts, and wants it gone all the same
+    counter = server.counter(key)
+    if memory.epoch > counter.epoch:
+        return True
+    mine = _slice_of(counter, request)
+    if mine is not None and mine.seq > memory.seq:
+        return False
+    have = mine.count if mine is not None and mine.epoch == counter.epoch else 0
+    return _remembered(memory, counter) != have
+
+
+def _remembered(memory: Memory, counter: Counter) -> int:
+    """R10: what the owner remembers counts, unless the epoch has moved on."""
+    return memory.count if memory.epoch == counter.epoch else 0
+
+
+# --- Counters -------------------------------------------------------------------------------------
 
 
 def _execute(server: Server, request: Request, session: Session) -> tuple[Server, Reply]:
-    """Execute a request, or answer a retry from its completion records (R11).
-
-    The heartbeat is recorded first. Then, for each counter in turn, the dead are removed, the
-    caller's slice is restored and the steps run. In a retry, only the counters that the request
-    does not write are read again; the others are answered from their records.
-    """
+    """Heartbeat, remove the dead, put back, run the steps; or answer from the record (R11)."""
     retry = session.seq == request.seq
-    server = _heard(server, request.instance, session._replace(seq=request.seq))
+    server = _heard(server, request, session.number)
     views, changed = [], dict[str, Counter]()
     for part in request.parts:
         if retry and writes(part.steps):
             views.append(server.counters[part.key].slices[request.instance].before)
             continue
-        server, counter = _remove_dead(server, part.key, request)
-        counter = _put_back(counter, request.instance, part.memory)
-        before = counter.view(request.instance)
-        views.append(before)
-        if writes(part.steps):
-            after, _ = run_steps(before, part.steps)
-            mine = Slice(after.count, after.epoch, request.seq, before)
-            counter = Counter(after.epoch, counter.slices.put(request.instance, mine))
-        changed[part.key] = counter
-    return server._replace(counters=server.counters.put_all(changed)), Done(tuple(views))
+        server, counter = _remove_dead(server, part.key)
+        if request.restores:
+            counter = _put_back(counter, part.memory, request)
+        views.append(counter.view(request.instance))
+        changed[part.key] = _run(counter, part, request)
+    looked = {part.key for part in request.parts if LOOK in (step.op for step in part.steps)}
+    return _keep(server, changed, looked), Done(tuple(views))
 
 
-def _heard(server: Server, instance: str, session: Session) -> Server:
-    """Set the instance's heartbeat. Every accepted request does this, including retries (R4)."""
-    session = session._replace(heartbeat=_now(server))
-    return server._replace(sessions=server.sessions.put(instance, session))
+def _run(counter: Counter, part: Part, request: Request) -> Counter:
+    """R9: the counter after the steps. R18: after a look, a slice of 0 is gone; after a drop, any
+    slice."""
+    name, before = request.instance, counter.view(request.instance)
+    ops = {step.op for step in part.steps}
+    if writes(part.steps):
+        after, _ = run_steps(before, part.steps)
+        mine = Slice(after.count, after.epoch, request.seq, request.session, before)
+        return Counter(after.epoch, counter.slices.put(name, mine))
+    if DROP in ops or (LOOK in ops and not before.count):
+        return counter._replace(slices=counter.slices.without(name))
+    return counter
 
 
-def _is_dead(server: Server, instance: str, threshold: int) -> bool:
-    """Whether a caller with this threshold considers the instance dead (R5)."""
-    session = server.sessions.get(instance)
-    return session is None or _now(server) - session.heartbeat >= threshold
-
-
-def _remove_dead(server: Server, key: str, request: Request) -> tuple[Server, Counter]:
-    """Remove the slices of dead instances, current or stale, and close their sessions (R8).
-
-    An instance that was only silent finds its session closed on its next call, and restores its
-    slices.
+def _remove_dead(server: Server, key: str) -> tuple[Server, Counter]:
+    """R8: the slices of the dead go, current or stale, and their owners' sessions are closed.
+    R17: so do slices of an earlier session of their owner; the session that it has now stays.
 
     Returns:
         The server without these sessions, and the counter without these slices.
     """
-    counter = server.counters.get(key, Counter())
-    dead = [
+    counter = server.counter(key)
+    dead = [name for name in counter.slices if _is_dead(server, name)]
+    old = [
         name
-        for name in counter.slices
-        if name != request.instance and _is_dead(server, name, request.threshold)
+        for name, mine in counter.slices.items()
+        if name not in dead and mine.session != server.sessions[name].number
     ]
-    if not dead:
-        return server, counter
-    server = server._replace(sessions=server.sessions.without(*dead))
-    return server, counter._replace(slices=counter.slices.without(*dead))
+    if dead:
+        server = server._replace(sessions=server.sessions.without(*dead))
+    return server, counter._replace(slices=counter.slices.without(*dead, *old))
 
 
-def _put_back(counter: Counter, instance: str, memory: Memory) -> Counter:
-    """Restore the caller's slice from its memory (R10).
-
-    * If the remembered epoch is newer, Redis has lost the step that advanced it: adopt it.
-    * A slice with a higher seq than the memory stands. Otherwise the memory wins, even over a slice
-      with the same seq.
-    * If the epoch has moved on since, the remembered count no longer applies and the slice is 0.
-    * A slice that already counts the right amount is not rewritten.
-    """
+def _put_back(counter: Counter, memory: Memory, request: Request) -> Counter:
+    """R10: the owner's memory wins over any copy, unless the epoch has moved on. A newer epoch in
+    memory is the true one: Redis has lost the step that made it."""
+    if memory.is_nothing:
+        return counter
     counter = counter._replace(epoch=max(counter.epoch, memory.epoch))
-    mine = counter.slices.get(instance)
-    if mine is not None and mine.seq > memory.seq:
-        return counter
-    count = memory.count if memory.epoch == counter.epoch else 0
-    if count == counter.own(instance):
-        return counter
-    restored = Slice(count, counter.epoch, memory.seq, View())
-    return counter._replace(slices=counter.slices.put(instance, restored))
+    count = _remembered(memory, counter)
+    restored = Slice(count, counter.epoch, memory.seq, request.session, before=View())
+    return counter._replace(slices=counter.slices.put(request.instance, restored))
 
 
-Serve = Callable[[Server, Message, int], tuple[Server, Reply]]
-"""The type of `serve`, which the explorer also uses for servers with a planted defect."""
+def _keep(server: Server, changed: dict[str, Counter], looked: set[str]) -> Server:
+    """R18: without a slice there is no counter; of a later epoch than 0, its epoch is kept. A
+    counter is listed when it is made, and again when somebody looks at it."""
+    if not changed:
+        return server
+    counters, keys = dict(server.counters), dict(server.keys)
+    for key, counter in changed.items():
+        if counter.slices:
+            counters[key] = counter
+            if key in looked or key not in server.counters:
+                keys[key] = HERE
+        elif key in server.counters:
+            del counters[key]
+            if counter.epoch:
+                keys[key] = counter.epoch
+            else:
+                keys.pop(key, None)
+    return server._replace(counters=Map(counters), keys=Map(keys))

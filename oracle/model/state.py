@@ -1,7 +1,6 @@
-"""The server's state: everything Redis holds for one prefix.
+"""The server's state: all that Redis holds of one prefix, stated plainly.
 
-Nothing is cached. A total is computed from the slices each time (R7), and dead slices are found by
-checking every slice (R8). Production caches both; comparing it with this state tests the caches.
+Nothing is cached: a total is the sum of its slices (R7), and a dead slice is found by looking (R8).
 """
 
 from __future__ import annotations
@@ -13,64 +12,75 @@ from oracle.model.operations import View
 
 
 class Slice(NamedTuple):
-    """One instance's share of one counter.
+    """One instance's share of one counter. It belongs to the session that made it or put it back,
+    and counts only while that is its owner's session (R17). `before` is the completion record of
+    its last write (R11)."""
 
-    `seq` is the request that wrote it. `before` is that request's completion record: the view just
-    before its steps ran, from which a retry is answered (R11).
-    """
-
-    count: int  # type: ignore[assignment]
+    count: int  # type: ignore[assignment]  # it hides tuple.count, which nobody needs
     epoch: int
     seq: int
+    session: int
     before: View
 
 
 class Counter(NamedTuple):
-    """A counter has an epoch, which only grows, and at most one slice per instance (R6)."""
+    """R6: an epoch that only grows, and at most one slice per instance. A counter that is kept has
+    at least one slice (R18)."""
 
     epoch: int = 0
     slices: Map[str, Slice] = Map()
 
     @property
     def total(self) -> int:
-        """The sum of the slices in the current epoch; a stale slice counts as 0 (R6, R7)."""
+        """R7: the sum of the current slices; a stale slice counts as 0."""
         return sum(s.count for s in self.slices.values() if s.epoch == self.epoch)
 
     def own(self, instance: str) -> int:
-        """The instance's count, which is 0 if its slice is missing or stale."""
+        """The count of this instance's slice; 0 if it has none, or a stale one."""
         mine = self.slices.get(instance)
         return mine.count if mine and mine.epoch == self.epoch else 0
 
     def view(self, instance: str) -> View:
-        """What the instance sees of this counter."""
         return View(self.total, self.epoch, self.own(instance))
 
 
 class Session(NamedTuple):
-    """The server's entry for one instance.
-
-    `heartbeat` is when the instance was last heard (R4), `number` identifies the session, and `seq`
-    is the last request the server accepted from it (R11).
-    """
+    """R4, R5: when the instance was last heard, and for how long it may be silent; which session it
+    is; the last request that it made; and whether that was the one that opened it."""
 
     heartbeat: int
+    threshold: int
     number: int
     seq: int
+    fresh: bool = False
+
+
+HERE = 0
+"""In `Server.keys`: the counter is there."""
 
 
 class Server(NamedTuple):
-    """Everything Redis holds for one prefix.
+    """All that Redis holds of one prefix.
 
-    `clock` is the server's time T in ms, None before the first request. `wall` is the wall clock
-    that the last request brought, and `opened` the number of the newest session.
+    Attributes:
+        clock: R3's time; None until the first request.
+        wall: the wall clock at the last request.
+        due: R19: the latest time by which an instance has promised to be heard; None if none has.
+        opened: the last session number. It survives whatever is lost: the script takes numbers from
+            the server's own clock, so that none is given twice.
+        sessions: by instance.
+        counters: those that have a slice, by key.
+        keys: for each known counter HERE; or, if its last slice is gone, its epoch (R18).
     """
 
     clock: int | None = None
     wall: int = 0
+    due: int | None = None
     opened: int = 0
     sessions: Map[str, Session] = Map()
     counters: Map[str, Counter] = Map()
+    keys: Map[str, int] = Map()
 
-    def slice_of(self, key: str, instance: str) -> Slice | None:
-        counter = self.counters.get(key)
-        return counter.slices.get(instance) if counter else None
+    def counter(self, key: str) -> Counter:
+        """The counter as a request finds it: without slices, one has at most an epoch."""
+        return self.counters.get(key) or Counter(self.keys.get(key, 0))

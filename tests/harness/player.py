@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from distkit.core.instance import Call, Request
+from distkit.core.instance import Call, Kind, Request
 from distkit.redis.script import COUNTER, Script
 from distkit.testing import driver_of
 from oracle import model
@@ -65,7 +65,7 @@ class PlayedInstance:
     def leave(self) -> None:
         if self.instance.call is not None:
             return
-        self.production.begin(Call(leaving=True))
+        self.production.begin(Call(kind=Kind.LEAVE))
         self.instance = model.begin_leaving(self.instance)
         self._go_on()
 
@@ -104,7 +104,7 @@ class PlayedInstance:
         assert self.instance.sent is not None
         wall = self.player.world.wall
         words = tuple(map(wire.text, [*COUNTER.by_hash(self.request, wall)[wire.FIRST_ARG :]]))
-        right_words = wire.request(self.instance.sent, PREFIX, wall)
+        right_words = wire.request(self.instance.sent, PREFIX, wall, self.production.label)
         assert words == right_words, f"{self.name} sends {words}, not {right_words}"
         self.sent[self.instance.sent.seq] = (self.request, self.instance.sent)
 
@@ -146,7 +146,7 @@ class Player:
             mine = execute(*command)
         except NoScriptError:
             mine = execute(*self.script.whole(command))
-        self.world.server, right = model.serve(self.world.server, message, self.world.wall)
+        right = self.world._serve(message, mine)
         assert mine == wire.reply(right), f"{message} is answered {mine}, not {right}"
         return mine, right
 
@@ -158,8 +158,7 @@ class Player:
             case ClockMoves(ms):
                 self.world.advance(ms)
             case StrangerCalls():
-                self.world._send_raw(STRANGER)
-                self.world.server, _ = model.serve(self.world.server, STRANGER, self.world.wall)
+                self.world._serve(STRANGER, self.world._send_raw(STRANGER))
             case EverythingIsLost():
                 self.world.flush()
             case SnapshotIsTaken():
