@@ -10,7 +10,7 @@ Read the modules in this order:
 5. `calls.py`: which requests a whole call of the public API takes, and R1.
 
 The machine favours clarity over speed. States are immutable and hashable, nothing is cached, and
-there is no I/O, threading, clock or randomness. It implements R1 to R16 of `spec/RULES.md`, and
+there is no I/O, threading, clock or randomness. It implements R1 to R19 of `spec/RULES.md`, and
 each function names the rules it implements.
 
 The request numbers come from Raft's client sessions (Ongaro, "Consensus: Bridging Theory and
@@ -42,6 +42,7 @@ from oracle.model.instance import (
     Outcome,
     begin,
     begin_leaving,
+    begin_looking,
     call_at_once,
     finish,
     finish_at_once,
@@ -68,8 +69,10 @@ from oracle.model.messages import (
 from oracle.model.operations import (
     ALWAYS,
     CONDITIONAL,
+    DROP,
     GLOBAL,
     LIMIT,
+    LOOK,
     METHODS,
     OPERATIONS,
     READS,
@@ -86,18 +89,21 @@ from oracle.model.operations import (
     step_result,
     writes,
 )
-from oracle.model.server import Serve, serve
-from oracle.model.state import Counter, Server, Session, Slice
+from oracle.model.server import Serve, serve, tick
+from oracle.model.state import HERE, Counter, Server, Session, Slice
 
-VERSION = 1
+VERSION = 2
 """The version of the protocol that this machine is: raised with every change of what it does, so
 that `spec/explored.json` says which protocol was explored."""
 
 __all__ = [
     "ALWAYS",
     "CONDITIONAL",
+    "DROP",
     "GLOBAL",
+    "HERE",
     "LIMIT",
+    "LOOK",
     "METHODS",
     "MOST_COUNTERS",
     "MOST_STEPS",
@@ -143,6 +149,7 @@ __all__ = [
     "View",
     "begin",
     "begin_leaving",
+    "begin_looking",
     "call_at_once",
     "clear_on_instance_steps",
     "clear_steps",
@@ -160,5 +167,6 @@ __all__ = [
     "serve",
     "speak",
     "step_result",
+    "tick",
     "writes",
 ]

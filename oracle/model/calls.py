@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from oracle.model.instance import NOT_EXECUTED, UNKNOWN, Instance, Outcome, begin, begin_leaving
 from oracle.model.operations import Step
-from oracle.model.state import Counter, Server
+from oracle.model.state import Server
 
 MOST_COUNTERS = 100
 MOST_STEPS = 512
@@ -88,23 +88,13 @@ def clear_steps(instance: Instance, existing: Iterable[str]) -> Steps:
 
 
 def make_leave(instance: Instance, make: Make) -> Made:
-    """R16: set the slices to 0, then close the session, whatever became of the slices. Without a
-    session nothing is sent.
-
-    Returns:
-        The instance, with outcomes and failure of the steps on its slices.
-    """
-    if not instance.session:
-        return make(begin_leaving(instance))
-    cleared = make_steps(instance, clear_on_instance_steps(instance), make)
-    left = make(begin_leaving(cleared.instance))
-    return cleared._replace(instance=left.instance)
+    """R16: drop the slices, then close the session. Without a session nothing is sent."""
+    return make(begin_leaving(instance))
 
 
 def existing_counters(server: Server, keys: Iterable[str]) -> set[str]:
-    """Those of these keys whose counter exists: a read makes none."""
-    nothing = Counter()
-    return {key for key in keys if server.counters.get(key, nothing) != nothing}
+    """Those of these keys whose counter exists, that is, has a slice (R18)."""
+    return {key for key in keys if key in server.counters}
 
 
 def name_error(name: object, forbidden: str = ":") -> str:
