@@ -159,7 +159,7 @@ def _shows_lost_writes(server: Server, request: Request, session: Session) -> bo
             mine = _slice_of(server, part.key, request)
             if mine is None or mine.seq != request.seq:
                 return True
-        elif not request.restores and _is_hurt(server, part, request):
+        elif not request.restores and _is_hurt(server, part, request, session):
             return True
     return False
 
@@ -170,12 +170,12 @@ def _slice_of(server: Server, key: str, request: Request) -> Slice | None:
     return mine if mine is not None and mine.session == request.session else None
 
 
-def _is_hurt(server: Server, part: Part, request: Request) -> bool:
-    """Whether Redis has lost writes to this counter (R10).
+def _is_hurt(server: Server, part: Part, request: Request, session: Session) -> bool:
+    """Whether Redis has lost writes to this counter, or to the sessions (R10).
 
     Once everything is restored, a counter is at least as new as its owners' memories of it, and
-    each slice counts what its owner remembers, unless a newer request of the owner has run. A
-    counter that `keys` lists is there.
+    each slice counts what its owner remembers, unless a newer request of the owner has run. No
+    slice is newer than the session to which it belongs. A counter that `keys` lists is there.
     """
     if part.key not in server.counters and server.keys.get(part.key) == HERE:
         return True
@@ -183,6 +183,8 @@ def _is_hurt(server: Server, part: Part, request: Request) -> bool:
     if part.memory.epoch > counter.epoch:
         return True
     mine = _slice_of(server, part.key, request)
+    if mine is not None and mine.seq > session.seq:
+        return True
     if mine is not None and mine.seq > part.memory.seq:
         return False
     have = mine.count if mine is not None and mine.epoch == counter.epoch else 0
