@@ -74,7 +74,8 @@ def _fence_by_slice_alone(server: Server, request: Message, wall: int) -> tuple[
     if last > request.seq:
         return server, Late(last)
     retry = any(writes(part.steps) for part in request.parts) and last == request.seq
-    session = Session(0, request.session, request.seq if retry else request.seq - 1)
+    seq = request.seq if retry else request.seq - 1
+    session = Session(0, request.threshold, request.session, seq)
     server = _with_session(server, request.instance, session)
     return model.serve(server, request._replace(acked=0), wall)
 
@@ -94,7 +95,7 @@ def _open_and_execute(server: Server, request: Message, wall: int) -> tuple[Serv
         return model.serve(server, request, wall)
     mine = server.sessions.get(request.instance)
     if mine is None or mine.seq < request.seq:
-        session = Session(0, request.seq, request.seq - 1)
+        session = Session(0, request.threshold, request.seq, request.seq - 1)
         server = _with_session(server, request.instance, session)
     return model.serve(server, request._replace(session=request.seq), wall)
 

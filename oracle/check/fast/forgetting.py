@@ -9,6 +9,7 @@ from oracle.check.fast.reductions import (
     future,
     in_flight,
     request_horizon,
+    with_snapshots,
     without_record,
     without_spent_requests,
 )
@@ -27,8 +28,6 @@ class Forgetting:
         # These two reductions rest on how `model.serve` treats records and late copies. Another
         # machine may treat them differently.
         self.applies = protocol.serve is RIGHT.serve
-        self.may_lose = bounds.losses > 0 or bounds.rollbacks > 0
-
         self.futures: Interner[Future] = Interner("kinds of future", FUTURE)
         self.horizons: Interner[RequestHorizon] = Interner(
             "horizons of an instance's requests", HORIZON
@@ -47,13 +46,13 @@ class Forgetting:
         seqs = self.in_flight.of(worlds.slots[place])
         contexts = worlds.contexts
         servers = self.server_without_record.of(worlds.servers, place, seqs)
-        if self.bounds.rollbacks:
+        if self.bounds.may_roll_back:
             contexts = self.context_without_record.of(contexts, place, seqs)
         return Worlds(contexts, servers, worlds.slots)
 
     def without_spent_requests(self, worlds: Worlds) -> Worlds:
         """Without the requests that cannot do anything any more."""
-        if self.may_lose or not self.applies:
+        if not self.applies:
             return worlds
         futures = self.future.of(worlds.contexts)
         slots = []
@@ -69,14 +68,13 @@ class Forgetting:
         return self.parts.servers.number(without_record(held, NAMES[place], seq))
 
     def _context_without_record(self, context: int, place: int, seq: int) -> int:
-        whole = self.parts.contexts.values[context]
-        snapshots = tuple(without_record(s, NAMES[place], seq) for s in whole.snapshots)
-        return self.parts.contexts.number(whole._replace(snapshots=snapshots))
+        whole, name = self.parts.contexts.values[context], NAMES[place]
+        after = with_snapshots(whole, lambda held: without_record(held, name, seq))
+        return self.parts.contexts.number(after)
 
     def _horizon(self, ahead: int, server: int, place: int) -> int:
         held = self.parts.servers.values[server]
-        threshold = self.bounds.threshold
-        horizon = request_horizon(held, NAMES[place], self.futures.values[ahead], threshold)
+        horizon = request_horizon(held, NAMES[place], self.futures.values[ahead])
         return self.horizons.number(horizon)
 
     def _slot_without_spent(self, horizon: int, slot: int) -> int:

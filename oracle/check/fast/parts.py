@@ -7,17 +7,22 @@ exact numbers of its parts. It is not a hash, so no state can be missed by a col
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from oracle.check.fast.tables import Array, Attribute, Interner, Table, TooLarge
 from oracle.check.state import Bounds, Context, Slot, World
+from oracle.check.transitions import Past
 from oracle.model import Server
 
-CONTEXT, SERVER, SLOT, PLACE = 20, 24, 20, 3
+CONTEXT, SERVER, SLOT, PLACE = 22, 24, 20, 3
 """How many bits the number of a part has as the argument of a table; PLACE is that of a slot's
 place in the world."""
+
+PASTS = [Past(*both) for both in product((False, True), repeat=2)]
+"""Every past, by its number."""
 
 ROOM = 63
 """How many bits there are for the number of a world."""
@@ -94,7 +99,7 @@ class Parts:
         self.servers: Interner[Server] = Interner("states of the server", SERVER)
         self.slots: Interner[Slot] = Interner("states of an instance", SLOT)
         self.contexts: Interner[Context] = Interner("contexts", CONTEXT)
-        self.lossy = Attribute(self.contexts, lambda context: context.lossy)
+        self.past = Attribute(self.contexts, lambda context: PASTS.index(Past.of(context)))
 
         # Few contexts go with a server: numbering the two together leaves more bits for slots.
         self.commons: Interner[tuple[int, int]] = Interner("contexts with a server", 62)

@@ -26,16 +26,15 @@ class Space:
     def __init__(
         self, bounds: Bounds, protocol: Protocol = RIGHT, *, symmetry: bool = True
     ) -> None:
-        self.threshold = bounds.threshold
         self.parts = Parts(bounds)
         self.next = Successors(self.parts, bounds, protocol)
         self.forgetting = Forgetting(self.parts, bounds, protocol)
         self.symmetry = Symmetry(self.parts, applies=symmetry)
-        self.quiescence = QuiescenceCheck(self.parts, bounds, protocol)
+        self.quiescence = QuiescenceCheck(self.parts, protocol)
 
     def reduced(self, world: World) -> Worlds:
         """One world after the reductions."""
-        worlds = self.parts.intern(relative_world(world, self.threshold))
+        worlds = self.parts.intern(relative_world(world))
         for place in range(self.parts.places):
             worlds = self.forgetting.without_records(worlds, place)
         return self._reduced(worlds)

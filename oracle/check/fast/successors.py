@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from oracle.check.events import CommonEvent, InstanceEvent
-from oracle.check.fast.parts import CONTEXT, PLACE, SERVER, SLOT, Parts, Worlds
-from oracle.check.fast.reductions import relative_time
+from oracle.check.fast.parts import CONTEXT, PASTS, PLACE, SERVER, SLOT, Parts, Worlds
+from oracle.check.fast.reductions import relative_time, with_snapshots
 from oracle.check.fast.tables import Array, Attribute, Interner, MultiTable, Table
 from oracle.check.state import HERE, NAMES, Bounds, Protocol
-from oracle.check.transitions import NO_ANSWER, Answer, Effect, ask, befall, note, react
-from oracle.check.world import check_epochs, common_events, own_events, request_events
+from oracle.check.transitions import NO_ANSWER, Answer, Effect, Past, ask, befall, note, react
+from oracle.check.world import check_stored, common_events, own_events, request_events
 from oracle.model import Message, Server
 
-LOSSY, EVENT, MESSAGE, ANSWER, EFFECT = 1, 14, 14, 14, 14
+PAST, EVENT, MESSAGE, ANSWER, EFFECT = 2, 14, 14, 14, 14
 """How many bits each has as the argument of a table."""
 
 
@@ -31,15 +31,18 @@ class Successors:
         self.answers: Interner[Answer] = Interner("answers", ANSWER)
         self.effects: Interner[Effect] = Interner("effects", EFFECT)
         self.no_answer = self.answers.number(NO_ANSWER)
-        self.noted_by_orders = Attribute(
-            self.effects, lambda effect: bounds.linear and bool(effect.closed or effect.outcomes)
+        self.is_noted = Attribute(
+            self.effects,
+            lambda effect: (
+                effect.found or (bounds.linear and bool(effect.closed or effect.outcomes))
+            ),
         )
 
         self.common = MultiTable((CONTEXT, SERVER), self._common)
         self.own = MultiTable((CONTEXT, SLOT, PLACE), self._own)
         self.requests = MultiTable((SLOT,), self._requests)
         self.asked = Table((SERVER, MESSAGE, PLACE), self._ask)
-        self.reacted = Table((SLOT, EVENT, ANSWER, LOSSY), self._react)
+        self.reacted = Table((SLOT, EVENT, ANSWER, PAST), self._react)
         self.noted = Table((CONTEXT, PLACE, EFFECT), self._note)
         self.befallen_contexts: dict[tuple[int, CommonEvent], int] = {}
         self.befallen_servers: dict[tuple[int, CommonEvent], int] = {}
@@ -73,11 +76,11 @@ class Successors:
         worlds = worlds.at(origins)
         answered = self.asked.of(worlds.servers, messages, place)
         servers, answers = answered >> ANSWER, answered & 2**ANSWER - 1
-        lossy = self.parts.lossy.of(worlds.contexts)
-        reacted = self.reacted.of(worlds.slots[place], events, answers, lossy)
+        pasts = self.parts.past.of(worlds.contexts)
+        reacted = self.reacted.of(worlds.slots[place], events, answers, pasts)
         slots, effects = reacted >> EFFECT, reacted & 2**EFFECT - 1
         contexts = worlds.contexts
-        (noted,) = self.noted_by_orders.of(effects).nonzero()
+        (noted,) = self.is_noted.of(effects).nonzero()
         if len(noted):
             contexts = contexts.copy()
             contexts[noted] = self.noted.of(contexts[noted], place, effects[noted])
@@ -89,17 +92,17 @@ class Successors:
         """The server afterwards, and the answer."""
         named = self.messages.values[message]._replace(instance=NAMES[place])
         after, answer = ask(self.parts.servers.values[server], named, 0, self.protocol)
-        after = relative_time(after, 0, self.bounds.threshold)
+        after = relative_time(after, 0)
         return self.parts.servers.number(after) << ANSWER | self.answers.number(answer)
 
-    def _react(self, slot: int, event: int, answer: int, lossy: int) -> int:
+    def _react(self, slot: int, event: int, answer: int, past: int) -> int:
         """The slot afterwards, and the effect."""
         after, effect = react(
             self.parts.slots.values[slot],
             self.events.values[event],
             self.answers.values[answer],
             self.protocol,
-            bool(lossy),
+            PASTS[past],
         )
         if after.instance is not None and after.instance.sent is not None:
             self.messages.number(after.instance.sent)  # checks that it is equal to no other kind
@@ -119,8 +122,9 @@ class Successors:
     def _own(self, context: int, slot: int, place: int) -> list[int]:
         """What an instance can do by itself: contexts and slots."""
         found, whole = [], self.parts.contexts.values[context]
+        past = PASTS.index(Past.of(whole))
         for event in own_events(whole, self.parts.slots.values[slot], HERE):
-            reacted = self._react(slot, self.events.number(event), self.no_answer, whole.lossy)
+            reacted = self._react(slot, self.events.number(event), self.no_answer, past)
             after = self._note(context, place, reacted & 2**EFFECT - 1)
             found.append(after << SLOT | reacted >> EFFECT)
         return found
@@ -129,11 +133,11 @@ class Successors:
         """What can happen that no instance does: contexts and servers. Every pair of them comes
         past here once, so what must hold of a pair is checked here, too. Raises Violation."""
         whole, held = self.parts.contexts.values[context], self.parts.servers.values[server]
-        check_epochs(whole, held)
+        check_stored(whole, held)
         return [self._befall(context, server, event) for event in common_events(whole, held, 0)]
 
     def _befall(self, context: int, server: int, event: CommonEvent) -> int:
-        if self.bounds.rollbacks:
+        if self.bounds.may_roll_back:
             new_context, new_server = self._compute_befall(context, server, event)
             return new_context << SERVER | new_server
         # Without snapshots, what becomes of the context does not depend on the server, nor the
@@ -145,12 +149,9 @@ class Successors:
         return contexts[context, event] << SERVER | servers[server, event]
 
     def _compute_befall(self, context: int, server: int, event: CommonEvent) -> tuple[int, int]:
-        parts, threshold = self.parts, self.bounds.threshold
+        parts = self.parts
         wall, after, whole = befall(
             0, parts.servers.values[server], parts.contexts.values[context], event
         )
-        snapshots = tuple(relative_time(s, wall, threshold) for s in whole.snapshots)
-        return (
-            parts.contexts.number(whole._replace(snapshots=snapshots)),
-            parts.servers.number(relative_time(after, wall, threshold)),
-        )
+        whole = with_snapshots(whole, lambda held: relative_time(held, wall))
+        return parts.contexts.number(whole), parts.servers.number(relative_time(after, wall))
