@@ -200,11 +200,11 @@ def _give_up(slot: Slot, protocol: Protocol) -> tuple[Slot, Effect]:
 
 def _check_answer(slot: Slot, message: Message, answer: Answer, past: Past) -> Slot:
     """Check what must hold of an answer because of earlier ones, and remember what it shows. A
-    rollback makes Redis forget what earlier answers told; from then on nothing is remembered."""
+    rollback makes Redis forget what earlier answers told: from then on they do not count."""
     if answer.closed_alive:
         properties.check(properties.Closed(answer.closed_alive, past.unfound))
     if past.rolled_back:
-        return slot._replace(first_record=(), last_run=(0, 0))
+        return slot
     if answer.ran:
         assert isinstance(message, Request)
         properties.check(properties.Executed(slot.last_run, (message.session, message.seq)))

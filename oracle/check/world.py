@@ -41,7 +41,7 @@ from oracle.check.events import (
 from oracle.check.redis_keys import EVERYTHING, Snapshot, held_keys, lose, restore, snapshot
 from oracle.check.state import KEYS, NAMES, RIGHT, Context, Protocol, Slot, World
 from oracle.check.transitions import NO_ANSWER, Past, ask, befall, note, react
-from oracle.model import Instance, Map, Message, Open, Server
+from oracle.model import Instance, Map, Message, Open, Server, tick
 
 
 def events(world: World) -> Iterator[Event]:
@@ -105,8 +105,8 @@ def inspect_quiescent(
     for order in permutations(live):
         properties.check(properties.look_around(quiet, indeterminate, order))
         properties.check(properties.only_heard(quiet, order))
-        properties.check(properties.let_go(quiet, order))
         if order:
+            properties.check(properties.let_go(quiet, order))
             properties.check(properties.find(quiet, order))
 
 
@@ -168,7 +168,7 @@ def common_events(context: Context, server: Server, wall: int) -> Iterator[Commo
         lengths = {ms for threshold in left.thresholds for ms in (threshold - 1, threshold)}
         for ms in sorted({1, -1, *lengths} - {0}):
             yield ClockMoves(ms)
-    if server.clock is not None and server.wall != wall:
+    if tick(server, wall) != server:
         yield StrangerCalls()
     if left.losses and lose(server, EVERYTHING) != server:
         yield EverythingIsLost()

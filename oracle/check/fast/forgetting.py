@@ -1,4 +1,4 @@
-"""Applies the reductions "records" and "requests" of `oracle.check.fast.reductions` to arrays."""
+"""Applies the reductions "past", "records" and "requests" of `oracle.check.fast.reductions` to arrays."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from oracle.check.fast.reductions import (
     in_flight,
     request_horizon,
     with_snapshots,
+    without_past,
     without_record,
     without_spent_requests,
 )
@@ -25,7 +26,7 @@ class Forgetting:
 
     def __init__(self, parts: Parts, bounds: Bounds, protocol: Protocol) -> None:
         self.parts, self.bounds = parts, bounds
-        # These two reductions rest on how `model.serve` treats records and late copies. Another
+        # Two of the reductions rest on how `model.serve` treats records and late copies. Another
         # machine may treat them differently.
         self.applies = protocol.serve is RIGHT.serve
         self.futures: Interner[Future] = Interner("kinds of future", FUTURE)
@@ -38,6 +39,8 @@ class Forgetting:
         self.context_without_record = Table((CONTEXT, PLACE, SEQ), self._context_without_record)
         self.horizon = Table((FUTURE, SERVER, PLACE), self._horizon)
         self.slot_without_spent = Table((HORIZON, SLOT), self._slot_without_spent)
+        self.rolled_back = Attribute(parts.contexts, lambda context: context.rolled_back)
+        self.slot_without_past = Table((SLOT,), self._slot_without_past)
 
     def without_records(self, worlds: Worlds, place: int) -> Worlds:
         """Without the completion records that this instance cannot ask for any more."""
@@ -49,6 +52,16 @@ class Forgetting:
         if self.bounds.may_roll_back:
             contexts = self.context_without_record.of(contexts, place, seqs)
         return Worlds(contexts, servers, worlds.slots)
+
+    def without_past(self, worlds: Worlds) -> Worlds:
+        """Without what earlier answers told, where Redis has fallen back to an earlier state."""
+        (places,) = self.rolled_back.of(worlds.contexts).nonzero()
+        if not len(places):
+            return worlds
+        slots = [slot.copy() for slot in worlds.slots]
+        for slot in slots:
+            slot[places] = self.slot_without_past.of(slot[places])
+        return worlds._replace(slots=tuple(slots))
 
     def without_spent_requests(self, worlds: Worlds) -> Worlds:
         """Without the requests that cannot do anything any more."""
@@ -71,6 +84,9 @@ class Forgetting:
         whole, name = self.parts.contexts.values[context], NAMES[place]
         after = with_snapshots(whole, lambda held: without_record(held, name, seq))
         return self.parts.contexts.number(after)
+
+    def _slot_without_past(self, slot: int) -> int:
+        return self.parts.slots.number(without_past(self.parts.slots.values[slot]))
 
     def _horizon(self, ahead: int, server: int, place: int) -> int:
         held = self.parts.servers.values[server]

@@ -19,7 +19,7 @@ from oracle.check.calls import LEAVE
 from oracle.check.state import Context, Slot, World
 from oracle.model import Counter, Leave, Map, Message, Open, Server, View
 
-REDUCTIONS = ("time", "records", "requests", "names")
+REDUCTIONS = ("time", "past", "records", "requests", "names")
 """All of them, in the order in which they are applied."""
 
 
@@ -61,6 +61,15 @@ def with_snapshots(context: Context, change: Callable[[Server], Server]) -> Cont
         return context
     snapshots = tuple(copy._replace(held=change(copy.held)) for copy in context.snapshots)
     return context._replace(snapshots=snapshots)
+
+
+# --- The past -------------------------------------------------------------------------------------
+
+
+def without_past(slot: Slot) -> Slot:
+    """After a rollback, what earlier answers told is never asked for: the properties that compare
+    answers with earlier ones hold only until then (`oracle.check.transitions`)."""
+    return slot._replace(first_record=(), last_run=(0, 0))
 
 
 # --- Completion records ---------------------------------------------------------------------------
@@ -161,9 +170,7 @@ def without_spent_requests(slot: Slot, horizon: RequestHorizon) -> Slot:
     if horizon == NO_HORIZON or not slot.network:
         return slot
     sent = slot.instance.sent if slot.instance is not None else None
-    lasting = horizon.lasting and not any(
-        isinstance(message, Leave) and _can_act(message, horizon) for message in slot.network
-    )
+    lasting = horizon.lasting and not _may_leave(slot, horizon)
     kept = [
         message
         for message in slot.network
@@ -172,6 +179,14 @@ def without_spent_requests(slot: Slot, horizon: RequestHorizon) -> Slot:
         or (isinstance(message, Open) and not lasting)
     ]
     return slot if len(kept) == len(slot.network) else slot._replace(network=frozenset(kept))
+
+
+def _may_leave(slot: Slot, horizon: RequestHorizon) -> bool:
+    """Whether the instance is leaving, or a leave of it may still arrive."""
+    call = slot.instance.call if slot.instance is not None else None
+    if call is not None and call.leaving:
+        return True
+    return any(isinstance(one, Leave) and _can_act(one, horizon) for one in slot.network)
 
 
 def _can_act(message: Message, horizon: RequestHorizon) -> bool:

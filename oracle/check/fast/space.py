@@ -66,4 +66,5 @@ class Space:
                 yield origins, self.forgetting.without_records(after, place)
 
     def _reduced(self, worlds: Worlds) -> Worlds:
+        worlds = self.forgetting.without_past(worlds)
         return self.symmetry.representatives(self.forgetting.without_spent_requests(worlds))

@@ -23,12 +23,20 @@ from oracle.check.properties.histories import (
     Returned,
     Stored,
 )
-from oracle.check.properties.quiescent import Quiet, find, let_go, look_around, only_heard
+from oracle.check.properties.quiescent import (
+    QUIESCENT,
+    Quiet,
+    find,
+    let_go,
+    look_around,
+    only_heard,
+)
 from oracle.check.properties.registry import PROPERTIES, Property, Violation, check
 from oracle.check.properties.served import Served, served
 
 __all__ = [
     "PROPERTIES",
+    "QUIESCENT",
     "Answered",
     "Closed",
     "Counted",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from oracle.check.properties.registry import declare
+from oracle.check.properties.registry import PROPERTIES, declare
 from oracle.model import (
     HERE,
     CounterState,
@@ -289,3 +289,9 @@ def _gone(after: LetGo) -> str:
         if any(not memory.count for memory in instance.memory.values()):
             return f"{name} remembers {instance.memory}"
     return ""
+
+
+QUIESCENT = frozenset(
+    prop.name for seen in (Quiescent, OnlyHeard, Found, LetGo) for prop in PROPERTIES[seen]
+)
+"""The names of the properties of quiescent worlds."""

@@ -118,7 +118,8 @@ def _due(served: Served) -> str:
     before, request = served.before, served.request
     due = None if served.passes_due else before.due
     if isinstance(served.reply, Done | Opened) and request.promise:
-        due = max(due or 0, served.now + request.promise)
+        promised = served.now + request.promise
+        due = promised if due is None else max(due, promised)
     if isinstance(served.reply, Left) and request.promise:
         heartbeat = before.sessions[request.instance].heartbeat
         due = None if due == heartbeat + request.promise else due
