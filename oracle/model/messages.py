@@ -51,7 +51,11 @@ class Open(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """Closes the sender's own session (R16), and takes its promise back (R19)."""
+    """Closes the sender's own session (R16), and takes its promise back (R19).
+
+    `leaves` only makes the tuple longer than that of an `Open`: named tuples of equal fields are
+    equal, and these two meet in sets.
+    """
 
     instance: str
     session: int
@@ -59,6 +63,7 @@ class Leave(NamedTuple):
     acked: int
     threshold: int
     promise: int = 0
+    leaves: bool = True
 
 
 class Request(NamedTuple):

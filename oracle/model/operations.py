@@ -130,7 +130,7 @@ def _delete(view: View, _: int) -> tuple[View, CounterState]:
 
 LOOK, DROP = "look", "drop"
 """R18: an instance's own steps. Each is the only step on its counter. After a look, the caller's
-slice is gone if it counts 0; after a drop, it is gone whatever it counts."""
+slice is gone if it counts 0 and the caller remembers 0; after a drop, it is gone in any case."""
 
 
 class Operation(NamedTuple):

@@ -151,7 +151,8 @@ def _shows_lost_writes(server: Server, request: Request, session: Session) -> bo
     """Whether a counter is not as the caller, or `keys`, knows that it was (R10).
 
     A retry shows it too, if a slice that the request wrote lacks its completion record: the session
-    says that the request was executed.
+    says that the request was executed. A caller that drops a slice has forgotten it: that shows
+    nothing.
     """
     retry = session.seq == request.seq
     for part in request.parts:
@@ -159,7 +160,7 @@ def _shows_lost_writes(server: Server, request: Request, session: Session) -> bo
             mine = _slice_of(server, part.key, request)
             if mine is None or mine.seq != request.seq:
                 return True
-        elif not request.restores and _is_hurt(server, part, request, session):
+        elif not (request.restores or _drops(part)) and _is_hurt(server, part, request, session):
             return True
     return False
 
@@ -225,7 +226,7 @@ def _execute(server: Server, request: Request, session: Session) -> tuple[Server
             views.append(server.counters[part.key].slices[request.instance].before)
             continue
         server, counter = _remove_dead(server, part.key)
-        if not counter.slices or LOOK in _ops(part):
+        if not counter.slices or _looks(part):
             listed.add(part.key)
         if request.restores:
             counter = _put_back(counter, part.memory, request)
@@ -234,8 +235,12 @@ def _execute(server: Server, request: Request, session: Session) -> tuple[Server
     return _keep(server, changed, listed), Done(tuple(views))
 
 
-def _ops(part: Part) -> set[str]:
-    return {step.op for step in part.steps}
+def _looks(part: Part) -> bool:
+    return any(step.op == LOOK for step in part.steps)
+
+
+def _drops(part: Part) -> bool:
+    return any(step.op == DROP for step in part.steps)
 
 
 def _remove_dead(server: Server, key: str) -> tuple[Server, Counter]:
@@ -274,13 +279,19 @@ def _put_back(counter: Counter, memory: Memory, request: Request) -> Counter:
 
 
 def _run(counter: Counter, part: Part, request: Request) -> Counter:
-    """The counter after the steps (R9). A look removes a slice of 0, and a drop any slice (R18)."""
+    """The counter after the steps (R9).
+
+    A drop removes the caller's slice, and a look does so if it counts 0 (R18). If the caller
+    remembers another count, a request that it gave up has run, and the look's reply says so. The
+    slice is then removed by a later look: a retry of this one would take its absence for a loss.
+    """
     name, before = request.instance, counter.view(request.instance)
     if writes(part.steps):
         after, _ = run_steps(before, part.steps)
         mine = Slice(after.count, after.epoch, request.seq, request.session, before)
         return Counter(after.epoch, counter.slices.put(name, mine))
-    if DROP in _ops(part) or (LOOK in _ops(part) and not before.count):
+    agreed = not before.count and not _remembered(part.memory, counter)
+    if _drops(part) or (_looks(part) and agreed):
         return counter._replace(slices=counter.slices.without(name))
     return counter
 
