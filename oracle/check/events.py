@@ -141,12 +141,7 @@ class SnapshotIsRestored:
 
 
 CommonEvent = (
-    ClockMoves
-    | StrangerCalls
-    | EverythingIsLost
-    | KeyIsLost
-    | SnapshotIsTaken
-    | SnapshotIsRestored
+    ClockMoves | StrangerCalls | EverythingIsLost | KeyIsLost | SnapshotIsTaken | SnapshotIsRestored
 )
 
 Event = InstanceEvent | CommonEvent

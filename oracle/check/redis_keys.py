@@ -13,7 +13,8 @@ from typing import NamedTuple
 from oracle.model import Map, Server
 
 EVERYTHING, INSTANCES, LISTING = "", "instances", "keys"
-"""All keys together; and two of them: that of the sessions, and that of `Server.keys`. The other keys are one for each counter: `counter_key`."""
+"""All keys together; and two of them: that of the sessions, and that of `Server.keys`. The other
+keys are one for each counter: `counter_key`."""
 
 _COUNTER = "counter:"
 

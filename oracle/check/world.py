@@ -101,7 +101,7 @@ def inspect_quiescent(
     }
     instances = Map({name: instance for name, (instance, _) in live.items()})
     indeterminate = Map({name: keys for name, (_, keys) in live.items()})
-    quiet = properties.Quiet(server, instances, wall, protocol.serve)
+    quiet = properties.Quiet(server, instances, wall, protocol)
     for order in permutations(live):
         properties.check(properties.look_around(quiet, indeterminate, order))
         properties.check(properties.only_heard(quiet, order))

@@ -65,7 +65,9 @@ WORLDS = {
     "three instances": Bounds(3, kinds=kinds("inc")),
     "two thresholds": Bounds(operations=1, kinds=kinds("inc,leave"), thresholds=(1, 3), ticks=2),
     "a promise": Bounds(operations=1, kinds=kinds("inc,leave"), promises=(1, 0), ticks=2),
-    "promises and a loss": Bounds(operations=1, kinds=kinds("inc"), promises=(1,), ticks=1, losses=1),
+    "promises and a loss": Bounds(
+        operations=1, kinds=kinds("inc"), promises=(1,), ticks=1, losses=1
+    ),
     "an id is used again": Bounds(1, kinds=kinds("inc"), crashes=1, reuses=1, ticks=1),
     "an id is used again, and a loss": Bounds(
         1, kinds=kinds("inc"), crashes=1, reuses=1, key_losses=1

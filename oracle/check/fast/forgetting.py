@@ -1,4 +1,5 @@
-"""Applies the reductions "past", "records" and "requests" of `oracle.check.fast.reductions` to arrays."""
+"""Applies the reductions "past", "records" and "requests" of `oracle.check.fast.reductions` to
+arrays."""
 
 from __future__ import annotations
 

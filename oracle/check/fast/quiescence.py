@@ -61,7 +61,10 @@ def column(server: Server, name: str, slot: Slot) -> Column:
     now = tick(server, 0).clock
     dead = session is None or now is None or now - session.heartbeat >= session.threshold
     held = [(key, c.slices[name]) for key, c in server.counters.items() if name in c.slices]
-    slices, instance = [(key, mine._replace(before=View())) for key, mine in sorted(held)], slot.instance
+    slices, instance = (
+        [(key, mine._replace(before=View())) for key, mine in sorted(held)],
+        slot.instance,
+    )
     if instance is None:
         number = {mine.session: 0 for _, mine in slices}
         number |= {session.number: 1} if session else {}
@@ -73,15 +76,18 @@ def column(server: Server, name: str, slot: Slot) -> Column:
         if max(seq) > instance.seq:
             seq = {each: each for each in seq}
         number = _ranks(
-            {instance.session, instance.last, *([session.number] if session else []),
-             *(mine.session for _, mine in slices)}
+            {
+                instance.session,
+                instance.last,
+                *([session.number] if session else []),
+                *(mine.session for _, mine in slices),
+            }
         )
         instance = _ranked(instance, number, seq)
     return Column(
         dead,
-        session and Session(
-            0, session.threshold, number[session.number], seq[session.seq], session.fresh
-        ),
+        session
+        and Session(0, session.threshold, number[session.number], seq[session.seq], session.fresh),
         tuple(
             (key, mine._replace(seq=seq[mine.seq], session=number[mine.session]))
             for key, mine in slices

@@ -1,5 +1,5 @@
-"""What must hold of a request in the light of earlier ones, of what is stored, of a call that returns,
-and of an instance that hears a reply."""
+"""What must hold of a request in the light of earlier ones, of what is stored, of a call that
+returns, and of an instance that hears a reply."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from oracle.check.properties.registry import PROPERTIES, declare
+from oracle.check.state import Protocol
 from oracle.model import (
     HERE,
     CounterState,
@@ -17,12 +18,10 @@ from oracle.model import (
     Map,
     Memory,
     Outcome,
-    Serve,
     Server,
     Step,
     begin,
-    begin_looking,
-    finish_at_once,
+    finish,
     tick,
 )
 
@@ -34,13 +33,13 @@ class Quiet(NamedTuple):
         server: the server.
         instances: the live instances.
         wall: the wall clock, which does not move any more.
-        serve: the server's transition.
+        protocol: the machine.
     """
 
     server: Server
     instances: Map[str, Instance]
     wall: int
-    serve: Serve
+    protocol: Protocol
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -56,26 +55,38 @@ class Quiet(NamedTuple):
     def look(self, name: str) -> Quiet:
         """The instance makes a heartbeat, and looks at all that it remembers (R10)."""
         instance = self.instances[name]
-        return self._finish(name, begin_looking(instance, tuple(sorted(instance.memory)), ()))[0]
+        return self._look(name, tuple(sorted(instance.memory)))
 
     def sweep(self, name: str) -> Quiet:
         """The instance makes a heartbeat, and looks at all that it remembers and all that is
         listed."""
         instance = self.instances[name]
         keys = tuple(sorted({*instance.memory, *_listed(self.server)}))
-        return self._finish(name, begin_looking(instance, keys, ()))[0]
+        return self._look(name, keys)
 
     def release(self, name: str) -> Quiet:
         """The instance lets go of what it counts 0 of, and looks at the rest (R18)."""
         instance = self.instances[name]
         zeros = tuple(key for key, memory in sorted(instance.memory.items()) if not memory.count)
         others = {*instance.memory, *_listed(self.server)} - set(zeros)
-        return self._finish(name, begin_looking(instance, tuple(sorted(others)), zeros))[0]
+        return self._look(name, tuple(sorted(others)), zeros)
 
-    def _finish(self, name: str, begun: Instance) -> tuple[Quiet, list[Outcome]]:
-        server, instance, told = finish_at_once(self.server, begun, self.wall, self.serve)
-        after = self._replace(server=server, instances=self.instances.put(name, instance))
-        return after, list(told)
+    def _look(self, name: str, keys: tuple[str, ...], let_go: tuple[str, ...] = ()) -> Quiet:
+        begun = self.protocol.look(self.instances[name], keys, let_go)
+        return self._finish(name, begun)[0]
+
+    def _finish(self, name: str, instance: Instance) -> tuple[Quiet, list[Outcome]]:
+        """The call that has begun, over a network that does not fail."""
+        server = self.server
+        while instance.call is not None and not instance.call.done:
+            instance = self.protocol.speak(instance)
+            assert instance.sent is not None
+            server, reply = self.protocol.serve(server, instance.sent, self.wall)
+            instance = self.protocol.hear(instance, reply, False)
+        instance, told = finish(instance)
+        return self._replace(server=server, instances=self.instances.put(name, instance)), list(
+            told
+        )
 
 
 def _listed(server: Server) -> list[str]:
@@ -216,9 +227,9 @@ def _whole(heard: OnlyHeard) -> str:
 
 
 class Found(NamedTuple):
-    """An instance has looked at what it remembers. If that closed the session of another one that
-    lives, a loss was found: each other instance was heard, and a stranger has then read each
-    counter. Otherwise `whole` is None."""
+    """An instance has looked at what it remembers. If that closed its session, or that of another
+    one that lives, a loss was found: each other instance was heard, and a stranger has then read
+    each counter. Otherwise `whole` is None."""
 
     whole: OnlyHeard | None
 
@@ -227,8 +238,10 @@ def find(quiet: Quiet, order: Sequence[str]) -> Found:
     """Let the first instance look at what it remembers. If that finds a loss, let the others be
     heard, in this order, and a stranger read every counter."""
     first, *others = order
-    after = quiet.look(first)
-    if _alive(quiet).intersection(others) <= after.server.sessions.keys():
+    after, alive = quiet.look(first), _alive(quiet)
+    was, now = quiet.instances[first].session, after.instances[first].session
+    mine = first in alive and was == quiet.server.sessions[first].number and was != now
+    if not mine and alive.intersection(others) <= after.server.sessions.keys():
         return Found(None)
     for name in others:
         after, _ = after.call(name, ())

@@ -10,12 +10,12 @@ from oracle.check.properties.registry import declare
 from oracle.model import (
     DROP,
     HERE,
+    LOOK,
     Done,
     Leave,
     Left,
     Map,
     Message,
-    Open,
     Opened,
     Part,
     Reply,
@@ -126,9 +126,7 @@ def _due(served: Served) -> str:
     return "" if served.after.due == due else f"it is {served.after.due}, and not {due}"
 
 
-@declare(
-    Served, "R4", "an answered request sets the heartbeat of its instance, and no other does"
-)
+@declare(Served, "R4", "an answered request sets the heartbeat of its instance, and no other does")
 def _heartbeat(served: Served) -> str:
     """A request that is answered sets its instance's heartbeat to the server's time. A late one, or
     one without a session, sets none."""
@@ -222,16 +220,28 @@ def _vanished(served: Served) -> str:
     return ""
 
 
+@declare(Served, "R10", "a counter that an instance looks at is listed")
+def _looks(served: Served) -> str:
+    """After a look at a counter, the counter is listed if it is kept."""
+    for part in served.looked_at:
+        kept = part.key in served.after.counters and LOOK in {step.op for step in part.steps}
+        if kept and served.after.keys.get(part.key) != HERE:
+            return f"{part.key} is not"
+    return ""
+
+
 @declare(Served, "R10", "a counter that has lost writes is not answered")
 def _lost(served: Served) -> str:
     """A request is answered only if each of its counters is there, if it is listed; and is at least
     as new as what the caller remembers, and counts as much, unless a newer request of the caller
-    has run. (A request that restores slices is answered.)"""
+    has run. (A request that restores slices or drops them is answered.)"""
     request, before = served.request, served.before
     if not isinstance(request, Request) or request.restores:
         return ""
     for part in served.looked_at:
         memory, counter = part.memory, before.counter(part.key)
+        if DROP in {step.op for step in part.steps}:
+            continue
         if part.key not in before.counters and before.keys.get(part.key) == HERE:
             return f"{part.key} is listed, and not there"
         if memory.epoch > counter.epoch:
