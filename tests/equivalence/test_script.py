@@ -23,8 +23,8 @@ def test_the_script_does_what_the_oracle_does(newest_server: RedisServer) -> Non
 
 DEFECTS = {
     "the label is lost": (
-        "'^[^ ]+ [^ ]+ ([^ ]+) ([^ ]+)(.*)$'",
-        "'^[^ ]+ [^ ]+ ([^ ]+) ([^ ]+)()'",
+        "'^[^ ]+ [^ ]+ ([^ ]+) ([^ ]+) ([^ ]+)(.*)$'",
+        "'^[^ ]+ [^ ]+ ([^ ]+) ([^ ]+) ([^ ]+)()'",
     ),
 }
 
