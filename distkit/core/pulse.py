@@ -6,6 +6,7 @@ Both counters share this file; the thread is in `threads.py`, the task in `tasks
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 logger: logging.Logger = logging.getLogger("distkit")
 
@@ -31,7 +32,8 @@ class Pulse:
         self.retry_s: float = threshold_ms / 1000 / RETRIES
 
 
-FEW, PROGRESS = 100, 10_000
+FEW: Final = 100
+PROGRESS: Final = 10_000
 """The log is told when more than a few slices are put back, and after every so many."""
 
 

@@ -19,7 +19,7 @@ from distkit import (
     StrictInstanceAwareCounter,
 )
 from distkit.core.instance import PATIENCE, Reply, Request
-from distkit.redis.sync import ClusterTransport, PoolTransport
+from distkit.redis.sync import PoolTransport
 from distkit.testing import driver_of
 from tests.harness.proxy import Faults, FaultyProxy
 from tests.harness.servers import RedisServer
@@ -155,7 +155,7 @@ class FirstTry:
         def tried(transport: Any, *args: Any) -> Any:
             self.tries += 1
             if self.tries == 2 and self.refusal:
-                request: Request = args[0]
+                request: Request = args[1]
                 request.resent = request.arrived
                 raise self.refusal
             reply = once(transport, *args)
@@ -168,8 +168,7 @@ class FirstTry:
 
 
 def _meets(patch: pytest.MonkeyPatch, fault: FirstTry) -> None:
-    for transport in (PoolTransport, ClusterTransport):
-        patch.setattr(transport, "_transmit", fault.around(transport._transmit))
+    patch.setattr(PoolTransport, "_exchange", fault.around(PoolTransport._exchange))
 
 
 def test_a_refused_retry_does_not_hide_that_the_call_may_have_run(
@@ -223,7 +222,7 @@ def test_a_refusal_at_once_is_redis_pys_own_error(
         raise redis.exceptions.ResponseError("OOM command not allowed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(PoolTransport, "_transmit", full)
+        patch.setattr(PoolTransport, "_exchange", full)
         with pytest.raises(redis.exceptions.ResponseError, match="OOM"):
             counter.inc("k")
     assert counter.inc("k") == (2, 2)

@@ -53,6 +53,7 @@ FATES = {
     "copied, reply lost": Fate.COPIED_REPLY_LOST,
     "emptied": Fate.EMPTIED,
     "reaped": Fate.REAPED,
+    "hurt": Fate.HURT,
 }
 
 

@@ -161,6 +161,31 @@ LOSSES = [
         A get k -> 6 6
         """,
     ),
+    Scenario(
+        "a request that Redis no longer knows tells all that writes were lost",
+        "R10",
+        """
+        B inc k 5 -> 5 5
+        A heartbeat
+        copy
+        B inc k 3 -> 8 8
+        A get j -> 0 0
+        restore 0
+        A get j -> 0 0
+        B get j -> 0 0
+        C get k -> 8 0
+        """,
+    ),
+    Scenario(
+        "a retry whose record is lost runs again on what is put back",
+        "R10 R12",
+        """
+        A inc k 5 -> 5 5
+        A inc k 1 [hurt] -> 6 6
+        A set k 9 [hurt] -> OutcomeUnknownError
+        A get k -> 6 6
+        """,
+    ),
     # R17: a slice belongs to a session
     Scenario(
         "a new life of an id starts from nothing, also where it never looks",
@@ -182,6 +207,21 @@ LOSSES = [
         A lives again
         A inc k 5 -> 5 5
         A lives again
+        A get j [request lost; request lost; request lost] -> NotExecutedError
+        A get j [request lost; request lost; request lost] -> NotExecutedError
+        A get j [request lost; request lost; request lost] -> NotExecutedError
+        A get j [request lost; request lost; request lost] -> NotExecutedError
+        A heartbeat
+        B get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "a new life of an id does not take an open for its own that the old one's request answers",
+        "R17 R11",
+        """
+        A inc k 5 -> 5 5
+        A lives again
+        A get j [request lost; request lost; request lost] -> NotExecutedError
         A heartbeat
         B get k -> 0 0
         """,
@@ -251,6 +291,47 @@ LOSSES = [
         A dec k 1; inc k 3 -> 5 0; 8 3
         wait 500
         B get k -> 5 5
+        """,
+    ),
+    Scenario(
+        "the caller's own lease is among those that a search finds",
+        "R5 R8",
+        """
+        B inc k 5 -> 5 5
+        A joins 500
+        A inc k 1 -> 6 1
+        C heartbeat
+        C leaves
+        A get k -> 6 1
+        wait 500
+        B get k -> 5 5
+        """,
+    ),
+    Scenario(
+        "after a search the earliest lease decides when to search again",
+        "R5 R8",
+        """
+        C inc k 1 -> 1 1
+        B inc k 1 -> 2 1
+        wait 20000
+        C heartbeat
+        D heartbeat
+        D leaves
+        A get k -> 2 0
+        wait 10000
+        A get k -> 1 0
+        """,
+    ),
+    Scenario(
+        "an owner that counts on and on removes the dead all the same",
+        "R5 R8",
+        """
+        A inc k 1 -> 1 1
+        B inc k 1 -> 2 1
+        wait 20000
+        B inc k 1 -> 3 2
+        wait 10000
+        B inc k 1 -> 3 3
         """,
     ),
     # R19: an outage is not silence
@@ -449,6 +530,16 @@ LOSSES = [
         """,
     ),
     Scenario(
+        "an instance whose drops are lost leaves all the same",
+        "R16",
+        """
+        A inc k 5 -> 5 5
+        B inc k 2 -> 7 2
+        A leaves [request lost; request lost; request lost; delivered]
+        B get k -> 2 2
+        """,
+    ),
+    Scenario(
         "an instance that leaves after it was presumed dead is no proof of a loss",
         "R16 R10",
         """
@@ -487,6 +578,31 @@ LOSSES = [
         A heartbeat
         A remembers k
         A get k -> 5 5
+        """,
+    ),
+    # R9, R2: the same step many times
+    Scenario(
+        "the same inc several times in one request counts as often",
+        "R9 R11",
+        """
+        A inc k 2; inc k 2; inc k 2 -> 2 2; 4 4; 6 6
+        A inc k 1; inc k 1 -> 7 7; 8 8
+        A inc k 1; inc k 1 [reply lost] -> 9 9; 10 10
+        B inc j max; inc j max -> max max; CounterOverflowError
+        B set_on_instance j 0 -> 0 0
+        B inc j max; inc j max -> max max; CounterOverflowError
+        """,
+    ),
+    Scenario(
+        "an owner that counts on and on stays in the range",
+        "R2",
+        """
+        B set_on_instance k 9007199254740989 -> 9007199254740989 9007199254740989
+        A inc k 1 -> 9007199254740990 1
+        A inc k 1 -> max 2
+        A inc k 1 -> CounterOverflowError
+        A inc k 1; inc k 1 -> CounterOverflowError; CounterOverflowError
+        A get k -> max 2
         """,
     ),
     Scenario(

@@ -59,6 +59,7 @@ class Fate(Enum):
     COPIED = "delivered, and a copy arrives later"
     COPIED_REPLY_LOST = "ran, reply lost, and a copy arrives later"
     EMPTIED = "ran, reply lost, and then Redis is emptied"
+    HURT = "ran, reply lost, and then its first counter is lost, and not listed any more"
     REAPED = "ran, reply lost, and then its instance is presumed dead"
 
     @property
@@ -343,7 +344,7 @@ class SideBySide:
         self.snapshots: list[tuple[dict[bytes, Any], model.Server]] = []
         self.meaning: Meaning | None = Meaning()  # R13, until something has failed
         self.born = 0
-        self.numbers: set[int] = set()  # of all sessions that Redis has opened
+        self.labels: dict[int, str] = {}  # of all sessions that Redis has opened
         self._reaped: deque[list[int]] = deque()  # what Redis answered to reapers
 
     # --- Instances -------------------------------------------------------------------------------
@@ -513,7 +514,7 @@ class SideBySide:
 
     def leave(self, name: str, fates: Sequence[Fate] = ()) -> str:
         """The instance leaves (R16). Returns the name of its error, or nothing."""
-        counter, owner, _ = self.instances[name]
+        counter, instance, _ = self.instances[name]
         self._begin(fates)
         error = ""
         try:
@@ -521,7 +522,7 @@ class SideBySide:
         except DistkitError as unfinished:
             error = type(unfinished).__name__
         self.wall = self._wall_before
-        made = model.make_leave(owner, self._maker(name, deque(fates)))
+        made = model.make_leave(instance, self._maker(name, deque(fates)))
         self._compare()
         if self.meaning:
             self.meaning = self.meaning.leave(name)
@@ -559,34 +560,35 @@ class SideBySide:
         return make
 
     def _oracle_call(
-        self, name: str, owner: model.Instance, left: deque[Fate]
+        self, name: str, instance: model.Instance, left: deque[Fate]
     ) -> tuple[tuple[model.Outcome, ...], str]:
         """Complete a call that has begun; its transmissions meet the fates that are left."""
-        while owner.call is not None and not owner.call.done:
-            owner = self._oracle_send(model.speak(owner), left)
-        failure = owner.call.failure if owner.call else ""
-        owner, outcomes = model.finish(owner)
-        self.instances[name] = self.instances[name]._replace(instance=owner)
+        while instance.call is not None and not instance.call.done:
+            instance = self._oracle_send(model.speak(instance), left)
+        failure = instance.call.failure if instance.call else ""
+        instance, outcomes = model.finish(instance)
+        self.instances[name] = self.instances[name]._replace(instance=instance)
         return outcomes, failure
 
-    def _oracle_send(self, owner: model.Instance, fates: deque[Fate]) -> model.Instance:
-        assert owner.sent is not None
+    def _oracle_send(self, instance: model.Instance, fates: deque[Fate]) -> model.Instance:
+        assert instance.sent is not None
         if self.network.down:
-            return model.give_up(owner, arrived=False)
+            return model.give_up(instance, arrived=False)
         for attempt in range(1 + RETRIES):
             fate = fates.popleft() if fates else Fate.DELIVERED
-            label = driver_of(self.instances[owner.name].counter).instance.label
-            self.log.append(wire.request(owner.sent, PREFIX, self.wall, label))
+            label = driver_of(self.instances[instance.name].counter).instance.label
+            self.log.append(wire.request(instance.sent, PREFIX, self.wall, label))
             replies = []
             for _ in range(fate.runs):
-                replies.append(self._serve(owner.sent, self._answered(len(self.log))))
+                answered = self._answered(len(self.log))
+                replies.append(self._serve(instance.sent, answered, label))
                 self.log.append(wire.reply(replies[-1]))
             if fate.leaves_a_copy:
-                self.copies.append(owner.sent)
-            self._oracle_aftermath(fate, owner.sent)
+                self.copies.append(instance.sent)
+            self._oracle_aftermath(fate, instance.sent)
             if fate.answers:
-                return model.hear(owner, replies[0], resent=attempt > 0)
-        return model.give_up(owner, arrived=True)
+                return model.hear(instance, replies[0], resent=attempt > 0)
+        return model.give_up(instance, arrived=True)
 
     def _answered(self, place: int) -> list[int]:
         """What Redis answered at this place of the log."""
@@ -597,6 +599,10 @@ class SideBySide:
         """Do what the fate says should happen before the request is sent again."""
         if fate is Fate.EMPTIED:
             self.backend.admin.flushall()
+        counters = [word for word in words if ":counter:" in word]
+        if fate is Fate.HURT and counters:
+            self.backend.admin.delete(counters[0])
+            self.backend.admin.hdel(_redis_key(KEYS), counters[0].split(":")[-1])
         if fate is Fate.REAPED:
             self.wall += self.threshold
             keys = [word.split(":")[-1] for word in words if ":counter:" in word]
@@ -608,6 +614,10 @@ class SideBySide:
     def _oracle_aftermath(self, fate: Fate, sent: model.Message) -> None:
         if fate is Fate.EMPTIED:
             self._lose_all()
+        if fate is Fate.HURT and isinstance(sent, model.Request) and sent.parts:
+            key = sent.parts[0].key
+            self._take_part(key, model.Server())
+            self.server = self.server._replace(keys=self.server.keys.without(key))
         if fate is Fate.REAPED:
             self.wall += self.threshold
             keys = [part.key for part in sent.parts] if isinstance(sent, model.Request) else []
@@ -624,14 +634,14 @@ class SideBySide:
         reply: list[int] = execute("EVAL", self.script.text, keys, *words)
         return reply
 
-    def _serve(self, request: model.Message, answered: list[int]) -> model.Reply:
+    def _serve(self, request: model.Message, answered: list[int], label: str = "") -> model.Reply:
         """Have the oracle answer a request that Redis has answered already: Redis numbers the
         sessions by its own clock, so the oracle takes the number from its answer."""
         server = wire.numbered_by_redis(self.server, request, answered)
         self.server, reply = model.serve(server, request, self.wall)
         if isinstance(reply, model.Opened) and self.server.opened > server.opened:
-            assert reply.session not in self.numbers, "a session number is used twice"
-            self.numbers.add(reply.session)
+            assert reply.session not in self.labels, "a session number is used twice"
+            self.labels[reply.session] = label
         return reply
 
     def _lose_all(self) -> None:
@@ -675,7 +685,7 @@ class SideBySide:
             mine = execute(*command)
         except NoScriptError:
             mine = execute("EVAL", self.script.text, *command[2:])
-        right = wire.reply(self._serve(copy, mine))
+        right = wire.reply(self._serve(copy, mine, wire.text(command[-1])))
         assert mine == right, f"late {copy}: {mine}, not {right}"
         self.check_state()
 
@@ -765,6 +775,8 @@ class SideBySide:
         assert stored.server.opened <= self.server.opened
         assert stored.server._replace(opened=self.server.opened) == self.server
         stored.check_what_only_redis_keeps()
+        labels = {name: self.labels[s.number] for name, s in self.server.sessions.items()}
+        assert stored.labels == labels
 
 
 def _redis_key(name: str) -> str:
