@@ -211,7 +211,8 @@ METHODS: dict[str, Method] = {
         *(Method(f"{name}_if", name, is_conditional=True) for name in CONDITIONAL),
     )
 }
-"""Every method on one key, by name: each operation that a caller can ask for, `dec`, and the conditional ones (R15)."""
+"""Every method on one key, by name: each operation that a caller can ask for, `dec`, and the
+conditional ones (R15)."""
 
 
 def method(name: str, condition: Condition | None = None) -> Method:
