@@ -100,8 +100,9 @@ if my_session == session and my_seq == ARGV[4] and #KEYS == OWN + 1 then
     if found[1] and found[2] then
       local epoch, low, expires, looked = match(found[1], '^1 ([^ ]+) 0 ([^ ]+) ([^ ]+) ([^ ]+)$')
       local count, made_in, last, of = match(found[2], '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)')
+      local written_by = tonumber(last)
       if looked == closed and of == session and made_in == epoch and remembered_in == epoch
-        and (remembered == count or tonumber(last) > tonumber(as_of)) then
+        and written_by <= tonumber(my_seq) and (remembered == count or written_by > tonumber(as_of)) then
         local bound, new_low, new_count = tonumber(expires), low + by, count + by
         if now < bound and bound <= now + threshold and new_low <= MAX and new_low >= -MAX
           and new_count <= MAX and new_count >= -MAX then
@@ -477,7 +478,7 @@ for i = 1, #KEYS - OWN do
     if ours then
       local is_lost
       epoch, is_lost = tools.trace_of(key)
-      lost = lost or is_lost and not restoring
+      lost = lost or is_lost and not restoring and not dropping
     end
   end
   local count, made_in, last, of
@@ -490,7 +491,7 @@ for i = 1, #KEYS - OWN do
   end
 
   -- R10: does the caller remember it like that? If not, Redis has lost writes; unless a request that was given
-  -- up has run.
+  -- up has run. And no slice is newer than the session to which it belongs.
   if remembered_in == epoch then
     want = remembered
   end
@@ -499,7 +500,8 @@ for i = 1, #KEYS - OWN do
   if ours and ran then
     lost = lost or not mine or last ~= ARGV[3]
   elseif not ours or restoring or dropping then -- nothing is proved
-  elseif newer or want ~= have and not (mine and tonumber(last) > tonumber(as_of)) then
+  elseif newer or mine and tonumber(last) > my_seq
+    or want ~= have and not (mine and tonumber(last) > tonumber(as_of)) then
     lost = true
   end
 
@@ -529,7 +531,9 @@ for i = 1, #KEYS - OWN do
 
     high_before, low_before, epoch_before, count_before =
       tonumber(high), tonumber(low), tonumber(epoch), tonumber(have)
-    local goes = (mine or slice) and (dropping or looking and have == '0') -- the caller's slice
+    -- R18: the caller's slice goes. (If the caller remembers a count, a request that it gave up has run. It
+    -- learns of the 0 now and lets go with a later look: a retry of this one would miss the slice.)
+    local goes = (mine or slice) and (dropping or looking and have == '0' and want == '0')
     if writing then
       local high_after, low_after, epoch_after, count_after =
         run(steps, high_before, low_before, epoch_before, count_before)
@@ -567,7 +571,7 @@ for i = 1, #KEYS - OWN do
       local head = '1 ' .. epoch .. ' ' .. high .. ' ' .. low .. ' ' .. expires .. ' '
       writes[#writes + 1] = { key, head, looked or false, slice or false, gone }
     end
-    if slice and not there or looking and there and not vanishes and tools.listed(key) ~= HERE then
+    if slice and others == 0 and not mine or looking and there and not vanishes and tools.listed(key) ~= HERE then
       tools.list(key, HERE)
     end
   end

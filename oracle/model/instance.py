@@ -1,7 +1,12 @@
-"""An instance: what it sends, what it learns from replies, and what it remembers (R10, R12, R16).
+"""The client side: what an instance sends, learns from replies, and remembers (R10, R12, R16).
 
-`begin` gives it a call to make, `speak` chooses the next request, `hear` takes the reply, `give_up`
-ends a call that got none, and `finish` hands out the outcomes.
+A call goes through these functions, in this order:
+
+* `begin` (or `begin_looking`, or `begin_leaving`) starts it;
+* `speak` chooses the next request;
+* `hear` processes the reply, after which `speak` continues until the call is done;
+* `give_up` ends a call that gets no reply;
+* `finish` returns the outcomes.
 """
 
 from __future__ import annotations
@@ -37,28 +42,36 @@ from oracle.model.server import Serve, serve
 from oracle.model.state import Server
 
 RESTORE_CHUNK = 100
-"""R10: the most slices that an instance puts back in one request."""
+"""The most slices that an instance restores, or drops, in one request (R10, R16)."""
 
 PATIENCE = 8
-"""How often an instance reopens its session within one call before it stops trying."""
+"""How many lost sessions one call survives; at the next one it fails."""
 
 REFUSED = "CounterOverflowError"
-"""R2: the step was refused; nothing changed."""
+"""The step was refused because a number would leave the range; it changed nothing (R2)."""
 
 UNKNOWN = "OutcomeUnknownError"
-"""R12: the step may or may not have been executed."""
+"""The step may or may not have been executed (R12)."""
 
 NOT_EXECUTED = "NotExecutedError"
-"""The step was surely not executed: no request that carried it can have arrived."""
+"""The step was certainly not executed: no request that carried it can have arrived (R12)."""
 
 Outcome = CounterState | Change | str
-"""What a step came to: its result, or one of the three names above."""
+"""The outcome of a step: its result, or the name of one of the three errors above."""
 
 
 class Call(NamedTuple):
-    """A call under way, until `done`. `todo` holds (position, key, step); `indeterminate` says that
-    an earlier transmission of these steps may have been executed; `failure` names what ended the
-    call before its time; `leaving` is a call that drops the slices and closes the session."""
+    """A call in progress.
+
+    Attributes:
+        todo: the steps without an outcome, as (position in the call, key, step).
+        outcomes: the outcomes so far, by position.
+        indeterminate: whether an earlier request with these steps may have been executed.
+        reopened: how many sessions this call has lost.
+        failure: the error that ended the call early, or an empty string.
+        done: whether the call is complete.
+        leaving: whether the call drops the instance's slices and closes the session (R16).
+    """
 
     todo: tuple[tuple[int, str, Step], ...]
     outcomes: Map[int, Outcome] = Map()
@@ -70,13 +83,22 @@ class Call(NamedTuple):
 
 
 class Instance(NamedTuple):
-    """An instance: its session, its numbers, and what it remembers of each slice (R10).
+    """The state of one instance (R10).
 
-    `restoring` holds the keys whose slices are still to be put back into the session. `sent` is the
-    request in flight: one at a time. `fence` is the request that opened the session: whatever the
-    instance sent before it can no longer execute, so that its memory counts as of then. `last` is
-    the number of its last session, which it may have lost. `promise` says within how many ms it
-    will be heard again, if it lives (R19; 0: no promise).
+    Attributes:
+        name: its id.
+        threshold: its dead-instance threshold in ms (R5).
+        session: the number of its session, or 0.
+        fence: the seq of the request that opened the session. No earlier request of this instance
+            can execute any more, so its memory counts as current up to the fence.
+        seq: the number of its last request.
+        acked: the last seq whose reply it has received.
+        memory: what it remembers of its slice of each counter.
+        restoring: the keys whose slices it has yet to restore in this session.
+        sent: the request in flight; there is at most one.
+        call: the call in progress; there is at most one.
+        last: the number of its latest session, whether or not it still has it.
+        promise: within how many ms it will be heard again if it lives (R19); 0 is no promise.
     """
 
     name: str
@@ -94,19 +116,20 @@ class Instance(NamedTuple):
 
 
 def begin(instance: Instance, steps: tuple[tuple[str, Step], ...]) -> Instance:
-    """Start a call: steps on keys, in order. No steps at all is a heartbeat."""
+    """Start a call that runs these (key, step) pairs in order. Without steps it is a heartbeat."""
     assert instance.call is None, "one call at a time"
     todo = tuple((i, key, step) for i, (key, step) in enumerate(steps))
     return instance._replace(call=Call(todo))
 
 
 def begin_looking(instance: Instance, keys: tuple[str, ...], let_go: tuple[str, ...]) -> Instance:
-    """R10, R18: start a heartbeat that looks at these counters, and lets go of others.
+    """Start a heartbeat that looks at some counters, and lets go of others (R10, R18).
 
     Args:
-        keys: the counters to look at; the instance may remember them or not.
-        let_go: those of which it remembers that it counts 0. It forgets them now, and not when it
-            hears the reply: a copy of this request may arrive at any time.
+        instance: the instance.
+        keys: the counters to look at; it need not remember them.
+        let_go: counters to let go of. It remembers to count 0 of each, and forgets that now, not
+            when it hears the reply: a copy of the request may arrive at any time.
     """
     assert not any(instance.memory[key].count for key in let_go)
     instance = instance._replace(memory=instance.memory.without(*let_go))
@@ -114,8 +137,11 @@ def begin_looking(instance: Instance, keys: tuple[str, ...], let_go: tuple[str, 
 
 
 def begin_leaving(instance: Instance) -> Instance:
-    """R16: start to leave. Its counts are forgotten now, whatever becomes of the requests: first
-    those that drop its slices, then the leave. Without a session there is none to make."""
+    """Start a call that leaves: it drops all slices, and then closes the session (R16).
+
+    The instance forgets its counts now, whatever becomes of the requests. Without a session there
+    is no request to send.
+    """
     assert instance.call is None, "one call at a time"
     todo = tuple((i, key, Step(DROP)) for i, key in enumerate(sorted(instance.memory)))
     call = Call(todo, leaving=True, done=not instance.session)
@@ -123,7 +149,7 @@ def begin_leaving(instance: Instance) -> Instance:
 
 
 def speak(instance: Instance) -> Instance:
-    """Choose the next request; it is then `instance.sent`, to be sent as often as it takes."""
+    """Choose the next request and put it in `instance.sent`. It may be sent any number of times."""
     assert instance.call is not None and instance.sent is None
     if not instance.session:
         return _send(instance, _opening(instance))
@@ -131,11 +157,12 @@ def speak(instance: Instance) -> Instance:
         keys = instance.restoring[:RESTORE_CHUNK]
         parts = tuple(Part(key, recall(instance, key)) for key in keys)
         return _send(instance, _request(instance, parts, restores=True))
-    if instance.call.leaving:
-        parts = _parts_of_call(instance)[:RESTORE_CHUNK]
-        return _send(instance, _request(instance, parts) if parts else _leave(instance))
     parts = _parts_of_call(instance)
-    # A key that is written may hold a slice from now on, whether or not a reply says so.
+    if instance.call.leaving:
+        some = parts[:RESTORE_CHUNK]
+        return _send(instance, _request(instance, some) if some else _leave(instance))
+    # Once this is sent, the server may hold a slice of each written key, whether or not a reply
+    # arrives. Remember it as 0 now, so that the instance looks after it.
     written = {part.key: recall(instance, part.key) for part in parts if writes(part.steps)}
     instance = instance._replace(memory=Map({**written, **instance.memory}))
     return _send(instance, _request(instance, parts))
@@ -162,7 +189,7 @@ def _request(instance: Instance, parts: tuple[Part, ...], *, restores: bool = Fa
 
 
 def recall(instance: Instance, key: str) -> Memory:
-    """R10: the memory of a slice, as of the session's fence at the least."""
+    """What the instance remembers of its slice, current up to the fence at least (R10)."""
     memory = instance.memory.get(key, Memory())
     return memory._replace(seq=max(memory.seq, instance.fence))
 
@@ -183,30 +210,32 @@ def _by_key(instance: Instance) -> dict[str, list[tuple[int, Step]]]:
 
 
 def hear(instance: Instance, reply: Reply, resent: bool) -> Instance:
-    """Take the reply to `instance.sent`. `speak` says what follows, until the call is done.
+    """Process the reply to `instance.sent`. Unless the call is now done, call `speak` next.
 
     Args:
-        reply: what the server answered.
-        resent: whether the request had been sent before without an answer.
+        instance: the instance that sent the request.
+        reply: what the server replied.
+        resent: whether an earlier transmission of the request went unanswered.
     """
     sent, call = instance.sent, instance.call
     assert sent is not None and call is not None
     instance = instance._replace(sent=None)
     if isinstance(reply, Opened):
+        remembered = Map({k: m for k, m in instance.memory.items() if not m.is_nothing})
         return instance._replace(
             session=reply.session,
             last=reply.session,
             fence=sent.seq,
             acked=sent.seq,
-            restoring=tuple(sorted(k for k, m in instance.memory.items() if not m.is_nothing)),
-            memory=Map({k: m for k, m in instance.memory.items() if not m.is_nothing}),
+            memory=remembered,
+            restoring=tuple(sorted(remembered)),
         )
     if isinstance(reply, Done):
         assert isinstance(sent, Request)
         return _learn(instance._replace(acked=sent.seq), sent, reply.views)
     if isinstance(reply, Late):
         instance = instance._replace(seq=max(instance.seq, reply.seq))
-    if call.leaving:  # whatever the reply, the session is closed
+    if call.leaving:  # whatever the reply, the session is over
         acked = sent.seq if isinstance(reply, Left) else instance.acked
         call = call._replace(todo=(), done=True)
         return instance._replace(session=0, acked=acked, call=call)
@@ -214,15 +243,15 @@ def hear(instance: Instance, reply: Reply, resent: bool) -> Instance:
 
 
 def _learn(instance: Instance, sent: Request, views: tuple[View, ...]) -> Instance:
-    """Work out each step's result from the state before, and remember the state after."""
+    """Compute each step's result from the view before it, and remember the slice after it."""
     call = instance.call
     assert call is not None
-    by_key, learned, outcomes = _by_key(instance), dict[str, Memory](), dict(call.outcomes)
     if call.leaving:
         return instance._replace(call=call._replace(todo=call.todo[len(sent.parts) :]))
+    by_key, learned, outcomes = _by_key(instance), dict[str, Memory](), dict(call.outcomes)
     for part, before in zip(sent.parts, views, strict=True):
         after, results = run_steps(before, part.steps)
-        if part.key in instance.memory or after.count:
+        if part.key in instance.memory or after.count:  # a mere read remembers nothing (R18)
             learned[part.key] = Memory(after.epoch, after.count, sent.seq)
         if part.steps:
             places = [place for place, _ in by_key[part.key]]
@@ -235,10 +264,11 @@ def _learn(instance: Instance, sent: Request, views: tuple[View, ...]) -> Instan
 
 
 def _lose_session(instance: Instance, indeterminate: bool) -> Instance:
-    """R12: what an unanswered `set` or `delete` did is unknown; slice-local steps run again.
+    """The session is gone: keep the steps that can run again, and fail those that cannot (R12).
 
-    They run on the slice as it was remembered, which is exact: the new session's fence keeps every
-    earlier copy out, and the slice that one of them made is put back to what it was before.
+    If the steps may have been executed, the outcome of a `set` or `delete` is unknown. The other
+    steps run again, on the remembered slice. That is exact: the fence of the new session keeps out
+    every earlier copy, and restoring the slice undoes what such a copy had done.
     """
     call = instance.call
     assert call is not None
@@ -257,15 +287,19 @@ def _lose_session(instance: Instance, indeterminate: bool) -> Instance:
 
 
 def give_up(instance: Instance, arrived: bool) -> Instance:
-    """End the call without a reply. Its request is abandoned: the next one has a higher number,
-    so that a copy of this one either has been executed or never will be. A session whose slices
-    were not all put back is not kept.
+    """End the call without a reply.
+
+    The request is abandoned. The next request has a higher number; once the server has accepted it,
+    no copy of this one can execute. The instance gives up its session if it was leaving, or if the
+    session is partial, that is, if some slices are not restored yet. One that could not drop its
+    slices still tries to close the session (R16).
 
     Args:
-        arrived: whether a copy of the request in flight may have reached the server.
+        instance: the instance whose request is in flight.
+        arrived: whether a copy of the request may have reached the server.
     """
     assert instance.call is not None and instance.sent is not None
-    if instance.call.leaving and isinstance(instance.sent, Request):  # R16: it still leaves
+    if instance.call.leaving and isinstance(instance.sent, Request):
         return instance._replace(sent=None, call=instance.call._replace(todo=()))
     carried = not isinstance(instance.sent, Open) and not instance.restoring
     indeterminate = instance.call.indeterminate or (arrived and carried)
@@ -275,7 +309,7 @@ def give_up(instance: Instance, arrived: bool) -> Instance:
 
 
 def _end(instance: Instance) -> Instance:
-    """Give every step that is left the same outcome."""
+    """End the call: every step without an outcome fails with the same error (R12)."""
     call = instance.call
     assert call is not None
     failure = UNKNOWN if call.indeterminate else NOT_EXECUTED
@@ -287,13 +321,13 @@ def _end(instance: Instance) -> Instance:
 
 
 def finish(instance: Instance) -> tuple[Instance, tuple[Outcome, ...]]:
-    """Close the call that is done and hand out its outcomes, in the order of its steps."""
+    """Close a call that is done. Returns its outcomes in the order of its steps."""
     assert instance.call is not None and instance.call.done
     outcomes = instance.call.outcomes
     return instance._replace(call=None), tuple(outcomes[place] for place in sorted(outcomes))
 
 
-# --- With a server, over a network that does not fail ---------------------------------------------
+# --- Whole calls over a network that never fails --------------------------------------------------
 
 
 def call_at_once(
@@ -303,14 +337,14 @@ def call_at_once(
     wall: int,
     transition: Serve = serve,
 ) -> tuple[Server, Instance, tuple[Outcome, ...]]:
-    """A whole call over a network that does not fail."""
+    """Make one call over a network that never fails."""
     return finish_at_once(server, begin(instance, steps), wall, transition)
 
 
 def finish_at_once(
     server: Server, instance: Instance, wall: int, transition: Serve = serve
 ) -> tuple[Server, Instance, tuple[Outcome, ...]]:
-    """The call that has begun, over a network that does not fail."""
+    """Complete a call that has begun, over a network that never fails."""
     while instance.call is not None and not instance.call.done:
         instance = speak(instance)
         assert instance.sent is not None

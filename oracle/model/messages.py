@@ -1,4 +1,10 @@
-"""The messages between an instance and the server: requests and replies (spec/PROTOCOL.md)."""
+"""The requests an instance sends and the replies it gets.
+
+`spec/PROTOCOL.md` defines the same messages as bytes. In every request, `seq` is the number of the
+request among those of its instance, `acked` the last seq whose reply the instance has received
+(R10), and `threshold` the instance's dead-instance threshold in ms (R5). `promise` says within how
+many ms the instance will be heard again if it lives; 0 is no promise (R19).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ from oracle.model.operations import Step, View
 
 
 class Memory(NamedTuple):
-    """What the owner knows of its slice, as of its own request `seq` (R10)."""
+    """What an instance remembers of its own slice, as of its request `seq` (R10)."""
 
     epoch: int = 0
     count: int = 0  # type: ignore[assignment]
@@ -16,12 +22,13 @@ class Memory(NamedTuple):
 
     @property
     def is_nothing(self) -> bool:
-        """0 in epoch 0 is what an instance that remembers nothing would find (R18)."""
+        """Whether an instance that remembers nothing would find the same: 0 in epoch 0 (R18)."""
         return not self.epoch and not self.count
 
 
 class Part(NamedTuple):
-    """The share of a request that is about one counter."""
+    """The part of a request that concerns one counter: what the sender remembers of its slice, and
+    the steps to run."""
 
     key: str
     memory: Memory
@@ -29,8 +36,11 @@ class Part(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Asks for a session. It runs no steps, so that a late copy of it does no harm. `last` is the
-    session that the instance had before, 0 if none."""
+    """Asks for a session.
+
+    An open runs no steps, so a late copy of it counts nothing. `last` is the number of the
+    instance's previous session, or 0.
+    """
 
     instance: str
     seq: int
@@ -41,7 +51,11 @@ class Open(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """Closes the instance's own session (R16)."""
+    """Closes the sender's own session (R16), and takes its promise back (R19).
+
+    `leaves` only makes the tuple longer than that of an `Open`: named tuples of equal fields are
+    equal, and these two meet in sets.
+    """
 
     instance: str
     session: int
@@ -49,17 +63,14 @@ class Leave(NamedTuple):
     acked: int
     threshold: int
     promise: int = 0
+    leaves: bool = True
 
 
 class Request(NamedTuple):
-    """A heartbeat (R4), with what is to be done on each counter.
+    """A heartbeat (R4) that may also carry steps for any number of counters.
 
-    Attributes:
-        acked: the last request whose reply the instance has heard.
-        threshold: for how many ms it may be silent (R5).
-        promise: within how many ms it will be heard again if it lives (R19); 0: no promise.
-        restores: whether it puts slices back (R10). Only a session in which all are back serves
-            other requests.
+    `restores` says that it restores slices and runs no steps (R10). An instance sends other
+    requests only after all its slices are restored.
     """
 
     instance: str
@@ -76,25 +87,31 @@ Message = Open | Request | Leave
 
 
 class Opened(NamedTuple):
+    """The instance now has this session."""
+
     session: int
 
 
 class Left(NamedTuple):
-    """The session is closed."""
+    """The sender's session is closed."""
 
 
 class NoSession(NamedTuple):
-    """Nothing was executed: the instance opens a session, puts its slices back, sends again."""
+    """Nothing was executed. The instance must open a session, restore its slices and send again."""
 
 
 class Late(NamedTuple):
-    """Nothing was executed: this instance has already made request `seq`."""
+    """Nothing was executed: the server has already seen request `seq` from this instance."""
 
     seq: int
 
 
 class Done(NamedTuple):
-    """The state before: what the caller saw of each counter just before its steps ran."""
+    """The request was executed.
+
+    `views` holds what the caller saw of each counter just before its steps ran. The caller computes
+    the steps' results from it.
+    """
 
     views: tuple[View, ...]
 

@@ -22,10 +22,10 @@ WALL = 6
 
 def spell(step: model.Step) -> str:
     """A step as a request spells it ("Steps")."""
-    if step.op in model.OWN_OPERATIONS:
-        return model.OWN_OPERATIONS[step.op].letter
-    letter = model.OPERATIONS[step.op].letter
-    return f"{_condition(step.condition)}{letter}{step.count}" if letter else ""
+    operation = model.OPERATIONS[step.op]
+    if operation.is_read:
+        return operation.letter
+    return f"{_condition(step.condition)}{operation.letter}{step.count}"
 
 
 def _condition(condition: model.Condition | None) -> str:
