@@ -11,6 +11,7 @@ from distkit.errors import (
     CounterOverflowError,
     DistkitError,
     InvalidKeyError,
+    LimitReached,
     NotExecutedError,
     OutcomeUnknownError,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "CounterState",
     "DistkitError",
     "InvalidKeyError",
+    "LimitReached",
     "NotExecutedError",
     "OutcomeUnknownError",
     "StrictInstanceAwareCounter",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 import uuid
 import weakref
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ from typing import Any
 
 from distkit.core import operations
 from distkit.core.batching import Queue
+from distkit.core.holding import Books, Guard
 from distkit.core.instance import Instance
 from distkit.core.operations import Step
 from distkit.core.pulse import Pulse
@@ -34,6 +36,7 @@ class Driver(ABC):
         transport: sends a request. It can be replaced.
         instance: this instance's side of the protocol.
         queue: the callers that wait.
+        books: who holds what (R20).
         pulse: when the next heartbeat is due.
         is_alive: whether the program is inside the counter's `with` block.
     """
@@ -43,6 +46,7 @@ class Driver(ABC):
     transport: Any
     instance: Instance
     queue: Queue
+    books: Books
     pulse: Pulse
     is_alive: bool
 
@@ -60,8 +64,8 @@ class Driver(ABC):
         # An earlier instance may have used an id that was given: its requests had low numbers.
         seq = 0 if instance_id is None else secrets.randbits(40)
         self.instance = Instance(self.space, checked_name(name, "instance_id"), threshold, seq)
-        self.queue = Queue()
         self.pulse = Pulse(threshold)
+        self._open_books()
         self.is_alive = False
         _drivers.add(self)
 
@@ -69,7 +73,16 @@ class Driver(ABC):
     def reset_after_fork(self) -> None:
         """In a forked child: become a new instance, with a new id and nothing remembered."""
         self.instance = Instance(self.space, str(uuid.uuid4()), self.instance.threshold_ms)
-        self.queue = Queue()
+        self._open_books()
+
+    def _open_books(self) -> None:
+        """Nobody holds anything, and nobody waits."""
+        self.books = Books(time.monotonic, self.guard(), self.pulse.interval_s)
+        self.queue = Queue(self.books.errand)
+
+    @abstractmethod
+    def guard(self) -> Guard:
+        """A lock for the books."""
 
     def enter(self) -> None:
         """Begin a life: RuntimeError if it has begun already."""

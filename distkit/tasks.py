@@ -17,6 +17,7 @@ import redis.asyncio
 
 from distkit.base import Driver
 from distkit.core.batching import Batch, result_of
+from distkit.core.holding import Guard, NoGuard
 from distkit.core.instance import Outcome
 from distkit.core.operations import Step
 from distkit.core.pulse import Report
@@ -43,10 +44,15 @@ class TaskDriver(Driver):
         super().__init__(client, prefix, threshold_ms, instance_id)
         self.heart: asyncio.Task[None] | None = None
         self._driving: asyncio.Future[Any] | None = None  # a caller, or a task for all callers
+        self._poller: asyncio.Task[None] | None = None  # while tasks wait for slots
+        self._loop: asyncio.AbstractEventLoop | None = None  # that of the last call
+
+    def guard(self) -> Guard:
+        return NoGuard()
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
-        self._driving = self.heart = None
+        self._driving = self.heart = self._poller = self._loop = None
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -69,6 +75,7 @@ class TaskDriver(Driver):
 
     async def leave(self) -> None:
         """R16: remove the slices first, because a later instance of this id cannot know them."""
+        self.books.forget()
         try:
             if self.instance.has_opened:
                 await self.batch(self.clearing_of_this_instance())
@@ -109,7 +116,7 @@ class TaskDriver(Driver):
 
     async def run(self, todo: Sequence[Step], leaving: bool = False) -> list[Outcome]:
         """Run the steps of one request; none at all are a heartbeat. Returns their outcomes."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         caller = _Caller(loop=loop)
         caller.steps, caller.leaving = todo, leaving
         self.queue.join(caller)
@@ -125,15 +132,39 @@ class TaskDriver(Driver):
                 await self._serve_a_group()
         finally:
             caller.cancel()  # if it was cancelled meanwhile, nobody waits for it any more
-            if self.queue.successor(caller) is not None:
-                self._driving = loop.create_task(self._drive())
+            self._driving = None
+            self.drive_on(loop, somebody_waits=self.queue.successor(caller) is not None)
         return caller.result()
+
+    def drive_on(self, loop: asyncio.AbstractEventLoop, somebody_waits: bool = False) -> None:
+        """Have a task send what is left to send, unless somebody drives already."""
+        driving = self._driving
+        if driving is not None and not driving.done() and driving.get_loop() is loop:
+            return
+        if somebody_waits or self.books.is_owed:
+            self._driving = loop.create_task(self._drive())
 
     # --- Driving ---------------------------------------------------------------------------------
 
+    def drive_soon(self) -> None:
+        """`drive_on` in the loop of the last call, from any thread or signal handler."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.drive_on, self._loop)
+
+    def poll(self) -> None:
+        """Have a task poll for those that wait for slots, unless one does."""
+        loop = asyncio.get_running_loop()
+        if self._poller is None or self._poller.done() or self._poller.get_loop() is not loop:
+            self._poller = loop.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        while self.books.first_waiting() is not None:
+            await asyncio.sleep(self.books.poll_in_s())
+            await self.run(())
+
     async def _drive(self) -> None:
         """Send for one group after the other until nobody waits."""
-        while self.queue.is_busy:
+        while self.queue.is_busy or self.books.is_owed:
             await self._serve_a_group()
             # Let the callers that were just served queue again. Otherwise every second request
             # would carry only the few that had just missed one.

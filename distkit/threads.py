@@ -44,17 +44,27 @@ class ThreadDriver(Driver):
         self.heart: Heart | None = None
         self._mutex = threading.Lock()  # guards the queue and the leader
         self._leader: _Thread | None = None
+        self._inside: set[int] = set()  # the threads that are in `_serve`
+
+    def guard(self) -> threading.Lock:
+        return threading.Lock()
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
         self._mutex = threading.Lock()
         self._leader = None
+        self._inside = set()
         self.heart = None  # a child inherits no threads: the next call starts another
 
     @property
     def is_led(self) -> bool:
         """Whether a thread is sending."""
         return self._leader is not None
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether this thread is making a call: this runs in a signal handler, or in `__del__`."""
+        return threading.get_ident() in self._inside
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -76,6 +86,7 @@ class ThreadDriver(Driver):
 
     def leave(self) -> None:
         """R16: remove the slices first, because a later instance of this id cannot know them."""
+        self.books.forget()
         try:
             if self.instance.has_opened:
                 self.batch(self.clearing_of_this_instance())
@@ -127,6 +138,8 @@ class ThreadDriver(Driver):
 
     def _serve(self, caller: _Thread) -> list[Outcome]:
         """Wait until the caller's steps are done. Lead if nobody does."""
+        me = threading.get_ident()
+        self._inside.add(me)
         try:
             with self._mutex:
                 if self._leader is None or self._leader.gone:
@@ -142,6 +155,7 @@ class ThreadDriver(Driver):
             caller.gone = True
             if self._leader is caller:
                 self._hand_over(caller)
+            self._inside.discard(me)
         return caller.outcomes
 
     def _hand_over(self, caller: _Thread) -> None:

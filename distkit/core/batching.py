@@ -13,7 +13,7 @@ The rules this file keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
 from distkit.core.instance import Call, Outcome
@@ -50,13 +50,18 @@ class Queue:
 
     It is not thread-safe: the driver calls `join`, `take` and `successor` one at a time.
 
+    Args:
+        errand: returns a caller for whom nobody waits, but whose steps every group has to carry; or
+            None. It is asked whenever a group is taken.
+
     Attributes:
         is_shared: whether the last group had several callers.
     """
 
     is_shared: bool
 
-    def __init__(self) -> None:
+    def __init__(self, errand: Callable[[], Caller | None] = lambda: None) -> None:
+        self._errand = errand
         # A single attribute: an interrupt must not find a caller in both lists, or in neither.
         self._group_and_queue: tuple[list[Caller], list[Caller]] = ([], [])
         self._call = Call()
@@ -82,6 +87,8 @@ class Queue:
             return self._call
         if len(queue) != 1 or queue[0].cancelled():
             queue = [caller for caller in queue if not caller.cancelled()]
+        if not (queue and queue[0].leaving) and (errand := self._errand()):
+            queue = [errand, *queue]
         if not queue:
             self._group_and_queue = [], []
             return None
