@@ -11,7 +11,6 @@ import redis.asyncio
 from distkit.base import CounterBase
 from distkit.core import operations
 from distkit.core.operations import Change, Comparator, CounterState
-from distkit.holding.shared import WhenUnreachable
 from distkit.holding.tasks import Held, Limit
 from distkit.redis.shared import Clock
 from distkit.tasks import TaskDriver
@@ -241,7 +240,13 @@ class StrictInstanceAwareCounter(CounterBase):
         """
         return Held(self._driver, key, count, when_unreachable)
 
-    def limit(self, key: str, most: int, *, when_unreachable: WhenUnreachable = "raise") -> Limit:
+    def limit(
+        self,
+        key: str,
+        most: int,
+        *,
+        when_unreachable: Literal["raise", "allow", "refuse"] = "raise",
+    ) -> Limit:
         """A limit of `most` holders at once, over all instances (R20).
 
         Use `async with limit.slot():`, decorate a function with it, or call `acquire` and

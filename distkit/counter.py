@@ -11,7 +11,6 @@ import redis
 from distkit.base import CounterBase
 from distkit.core import operations
 from distkit.core.operations import Change, Comparator, CounterState
-from distkit.holding.shared import WhenUnreachable
 from distkit.holding.threads import Held, Limit
 from distkit.redis.shared import Clock
 from distkit.threads import ThreadDriver
@@ -261,7 +260,13 @@ class StrictInstanceAwareCounter(CounterBase):
         """
         return Held(self._driver, key, count, when_unreachable)
 
-    def limit(self, key: str, most: int, *, when_unreachable: WhenUnreachable = "raise") -> Limit:
+    def limit(
+        self,
+        key: str,
+        most: int,
+        *,
+        when_unreachable: Literal["raise", "allow", "refuse"] = "raise",
+    ) -> Limit:
         """A limit of `most` holders at once, over all instances (R20).
 
         Use `with limit.slot():`, decorate a function with it, or call `acquire` and `release`.
