@@ -12,6 +12,7 @@ import time
 import uuid
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from distkit.core import operations
@@ -65,7 +66,8 @@ class Driver(ABC):
         seq = 0 if instance_id is None else secrets.randbits(40)
         self.instance = Instance(self.space, checked_name(name, "instance_id"), threshold, seq)
         self.pulse = Pulse(threshold)
-        self._open_books()
+        self.monotonic: Callable[[], float] = time.monotonic
+        self.open_books()
         self.is_alive = False
         _drivers.add(self)
 
@@ -73,11 +75,11 @@ class Driver(ABC):
     def reset_after_fork(self) -> None:
         """In a forked child: become a new instance, with a new id and nothing remembered."""
         self.instance = Instance(self.space, str(uuid.uuid4()), self.instance.threshold_ms)
-        self._open_books()
+        self.open_books()
 
-    def _open_books(self) -> None:
+    def open_books(self) -> None:
         """Nobody holds anything, and nobody waits."""
-        self.books = Books(time.monotonic, self.guard(), self.pulse.interval_s)
+        self.books = Books(self.monotonic, self.guard(), self.pulse.interval_s)
         self.queue = Queue(self.books.errand)
 
     @abstractmethod

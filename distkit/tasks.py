@@ -165,16 +165,18 @@ class TaskDriver(Driver):
     async def _drive(self) -> None:
         """Send for one group after the other until nobody waits."""
         while self.queue.is_busy or self.books.is_owed:
-            await self._serve_a_group()
+            if not await self._serve_a_group():
+                return
             # Let the callers that were just served queue again. Otherwise every second request
             # would carry only the few that had just missed one.
             await asyncio.sleep(0)
 
-    async def _serve_a_group(self) -> None:
-        """Send for the group that was left unfinished, or for the next one."""
+    async def _serve_a_group(self) -> bool:
+        """Send for the group that was left unfinished, or for the next one. Returns whether there
+        was one."""
         instance, call = self.instance, self.queue.take()
         if call is None:  # every caller was cancelled
-            return
+            return False
         instance.begin(call)
         while not call.done:
             request = instance.speak()
@@ -186,6 +188,7 @@ class TaskDriver(Driver):
             except Exception as error:
                 instance.refuse(error)
         self.queue.hand_out()
+        return True
 
 
 class _Caller(asyncio.Future[list[Outcome]]):

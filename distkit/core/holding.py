@@ -356,7 +356,9 @@ class Books:
 
     def errand(self) -> Errand | None:
         """What the next request has to carry, if anything."""
-        if not self._ledgers:
+        if not self._ledgers:  # what is noted is of before the instance left
+            self._dirty.clear()
+            self._asking.clear()
             return None
         # `list(a dict)` is one step for other threads; iterating over the dict itself is many.
         now = self._clock()
@@ -416,6 +418,8 @@ class Books:
         self._admit(part, outcomes[0])
         for wish, answer in zip(part.asking, answers, strict=True):
             self._answer(ledger, wish, answer, away)
+        if self._ledgers.get(key) is not ledger:  # the instance left meanwhile
+            return
         self._note_asked(ledger, answers)
         if errors:
             self._dirty[key] = None
