@@ -70,11 +70,11 @@ class Slot:
     __slots__ = ("_token", "count", "ledger", "most", "over", "since")
 
     def __init__(self, ledger: Ledger, count: int, most: int | None, since: float) -> None:
-        self.ledger = ledger
-        self.count = count
-        self.most = most
-        self.since = since
-        self.over = False
+        self.ledger: Ledger = ledger
+        self.count: int = count
+        self.most: int | None = most
+        self.since: float = since
+        self.over: bool = False
         self._token = object()
 
     def open(self) -> None:
@@ -111,9 +111,9 @@ class Wish:
     __slots__ = ("_fate", "asked", "slot", "wake")
 
     def __init__(self, slot: Slot, wake: Callable[[], None]) -> None:
-        self.slot = slot
-        self.asked = False
-        self.wake = wake
+        self.slot: Slot = slot
+        self.asked: bool = False
+        self.wake: Callable[[], None] = wake
         self._fate: dict[str, object] = {}
 
     @property
@@ -149,13 +149,13 @@ class Ledger:
     __slots__ = ("entering", "full", "key", "ones", "owed", "waiting", "weights")
 
     def __init__(self, key: str, owed: Callable[[], None]) -> None:
-        self.key = key
-        self.owed = owed
+        self.key: str = key
+        self.owed: Callable[[], None] = owed
         self.ones: dict[object, None] = {}
         self.weights: dict[object, int] = {}
         self.entering: dict[Wish, None] = {}
         self.waiting: dict[Wish, None] = {}
-        self.full = False
+        self.full: bool = False
 
     def held(self) -> int:
         """What all holders together hold: what the slice has to be."""

@@ -56,8 +56,8 @@ class Verdict:
     __slots__ = ("error", "slot")
 
     def __init__(self, slot: Slot | None, error: Exception | None = None) -> None:
-        self.slot = slot
-        self.error = error
+        self.slot: Slot | None = slot
+        self.error: Exception | None = error
 
     def limit_reached(self, key: str, most: int) -> LimitReached:
         reached = LimitReached(key, most)
