@@ -15,6 +15,7 @@ from distkit.errors import (
     NotExecutedError,
     OutcomeUnknownError,
 )
+from distkit.exit import leave_at_exit
 from distkit.protocols import AsyncCounter, Counter
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "always",
     "eq",
     "gt",
+    "leave_at_exit",
     "lt",
     "ne",
 ]
