@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 import time
 import uuid
 import weakref
@@ -17,7 +18,7 @@ from typing import Any
 
 from distkit.core import operations
 from distkit.core.batching import Queue
-from distkit.core.holding import Books, Guard
+from distkit.core.holding import Books
 from distkit.core.instance import Instance
 from distkit.core.operations import Step
 from distkit.core.pulse import Pulse
@@ -79,12 +80,8 @@ class Driver(ABC):
 
     def open_books(self) -> None:
         """Nobody holds anything, and nobody waits."""
-        self.books = Books(self.monotonic, self.guard(), self.pulse.interval_s)
+        self.books = Books(self.monotonic, threading.Lock(), self.pulse.interval_s)
         self.queue = Queue(self.books.errand)
-
-    @abstractmethod
-    def guard(self) -> Guard:
-        """A lock for the books."""
 
     def enter(self) -> None:
         """Begin a life: RuntimeError if it has begun already."""

@@ -17,7 +17,6 @@ import redis.asyncio
 
 from distkit.base import Driver
 from distkit.core.batching import Batch, result_of
-from distkit.core.holding import Guard, NoGuard
 from distkit.core.instance import Outcome
 from distkit.core.operations import Step
 from distkit.core.pulse import Report
@@ -46,9 +45,6 @@ class TaskDriver(Driver):
         self._driving: asyncio.Future[Any] | None = None  # a caller, or a task for all callers
         self._poller: asyncio.Task[None] | None = None  # while tasks wait for slots
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the last call
-
-    def guard(self) -> Guard:
-        return NoGuard()
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()

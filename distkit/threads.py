@@ -46,9 +46,6 @@ class ThreadDriver(Driver):
         self._leader: _Thread | None = None
         self._inside: set[int] = set()  # the threads that are in `_serve`
 
-    def guard(self) -> threading.Lock:
-        return threading.Lock()
-
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
         self._mutex = threading.Lock()

@@ -65,9 +65,11 @@ class Slot:
         most: the limit under which it was admitted; None if there is none.
         since: when it was admitted, in the seconds of the books' clock.
         over: whether it was closed.
+        told: what came of the request that told Redis of a holder without a limit: a CounterState
+            or an Exception; None: there was none yet.
     """
 
-    __slots__ = ("_token", "count", "ledger", "most", "over", "since")
+    __slots__ = ("_token", "count", "ledger", "most", "over", "since", "told")
 
     def __init__(self, ledger: Ledger, count: int, most: int | None, since: float) -> None:
         self.ledger: Ledger = ledger
@@ -75,6 +77,7 @@ class Slot:
         self.most: int | None = most
         self.since: float = since
         self.over: bool = False
+        self.told: Outcome | None = None
         self._token = object()
 
     def open(self) -> None:
@@ -92,7 +95,7 @@ class Slot:
         ledger, token = self.ledger, self._token
         if ledger.ones.pop(token, self) is self and ledger.weights.pop(token, self) is self:
             return False
-        ledger.owed()
+        ledger.dirty[ledger.key] = None
         return True
 
     def __del__(self) -> None:
@@ -100,7 +103,7 @@ class Slot:
 
 
 class Wish:
-    """Somebody who wants to hold a key.
+    """Somebody who wants a slot of a limit.
 
     Attributes:
         slot: what it will hold, unless somebody hands it another.
@@ -124,7 +127,7 @@ class Wish:
 
     @property
     def fate(self) -> object:
-        """A Slot, a CounterState (of a key without a limit), an Exception; None: undecided."""
+        """A Slot, an Exception; None: undecided."""
         return self._fate.get("")
 
     def decide(self, fate: object) -> object:
@@ -140,20 +143,20 @@ class Ledger:
 
     Attributes:
         ones, weights: the holders: those of 1, and those of any other count.
-        entering: who was told to wait until Redis knows that it holds.
+        entering: the holders without a limit of which Redis has to be told.
         waiting: who waits for a slot, in order.
         full: whether Redis refused the last who asked for a slot.
-        owed: notes that the slice has to be set.
+        dirty: the books' keys whose slice has to be set.
     """
 
-    __slots__ = ("entering", "full", "key", "ones", "owed", "waiting", "weights")
+    __slots__ = ("dirty", "entering", "full", "key", "ones", "waiting", "weights")
 
-    def __init__(self, key: str, owed: Callable[[], None]) -> None:
+    def __init__(self, key: str, dirty: dict[str, None]) -> None:
         self.key: str = key
-        self.owed: Callable[[], None] = owed
+        self.dirty: dict[str, None] = dirty
         self.ones: dict[object, None] = {}
         self.weights: dict[object, int] = {}
-        self.entering: dict[Wish, None] = {}
+        self.entering: dict[Slot, None] = {}
         self.waiting: dict[Wish, None] = {}
         self.full: bool = False
 
@@ -166,23 +169,11 @@ class Ledger:
 
 
 class Guard(Protocol):
-    """A lock: `threading.Lock`, or `NoGuard`."""
+    """A lock: `threading.Lock`, which this file must not know."""
 
     def __enter__(self) -> Any: ...
     def __exit__(self, *_: Any) -> None: ...
     def acquire(self, blocking: bool = True) -> bool: ...
-    def release(self) -> None: ...
-
-
-class NoGuard:
-    """Nobody else is there: everything happens in one thread."""
-
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-
-    def acquire(self, blocking: bool = True) -> bool:
-        return True
-
     def release(self) -> None: ...
 
 
@@ -208,30 +199,26 @@ class Books:
         self._again_at = clock() + again_s
         self._pause_s = FIRST_PAUSE_S
         self._poll_at = 0.0
-        self._away_until = self._rest_until = float("-inf")
+        self._away_until = self._rest_until = 0.0  # 0: all is well
 
     # --- Holders ---------------------------------------------------------------------------------
 
-    def hold(self, key: str, count: int = 1, wake: Callable[[], None] = lambda: None) -> Wish:
-        """A new holder, which counts from now on. Its wish is decided when Redis knows of it."""
+    def hold(self, key: str, count: int = 1) -> Slot:
+        """A new holder, which counts from now on. Redis is told of it with the next request, and
+        then its slot says what came of that."""
         with self._guard:
-            wish = Wish(self._open(key, count), wake)
-            wish.slot.ledger.entering[wish] = None
-        return wish
-
-    def note(self, key: str, count: int = 1) -> Slot:
-        """A new holder, which counts from now on. Redis hears of it with the next request."""
-        with self._guard:
-            return self._open(key, count)
-
-    def _open(self, key: str, count: int) -> Slot:
-        ledger = self._ledger(key)
-        if count > LIMIT - ledger.held():
-            raise CounterOverflowError(f"{key!r}: more than 2^53 - 1 would be held")
-        slot = Slot(ledger, count, None, self._clock())
-        slot.open()
-        ledger.owed()
+            ledger = self._ledgers.get(key) or self._ledger(key)
+            if (count > 1 or ledger.weights) and count > LIMIT - ledger.held():
+                raise CounterOverflowError(f"{key!r}: more than 2^53 - 1 would be held")
+            slot = Slot(ledger, count, None, 0.0)
+            slot.open()
+            ledger.entering[slot] = None
+        self._dirty[key] = None
         return slot
+
+    def enough(self, slot: Slot) -> None:
+        """Nobody waits to hear what came of telling Redis of this holder."""
+        slot.ledger.entering.pop(slot, None)
 
     def want(self, key: str, most: int, wake: Callable[[], None]) -> Wish:
         """Somebody wants one of `most` slots. It asks Redis if `may_ask`, and waits otherwise."""
@@ -265,7 +252,7 @@ class Books:
             return None
         fate.open()
         if allowed:
-            fate.ledger.owed()
+            self._dirty[fate.ledger.key] = None
         return fate
 
     def release(self, slot: Slot) -> bool:
@@ -285,7 +272,6 @@ class Books:
 
     def _cross_off(self, wish: Wish) -> None:
         """It is decided."""
-        wish.slot.ledger.entering.pop(wish, None)
         wish.slot.ledger.waiting.pop(wish, None)
         self._waiting.pop(wish, None)
 
@@ -294,8 +280,11 @@ class Books:
         for ledger in list(self._ledgers.values()):
             ledger.ones.clear()
             ledger.weights.clear()
-            for wish in [*ledger.entering, *ledger.waiting]:
-                wish.decide(NotExecutedError("the instance left: nothing can be held any more"))
+            error = NotExecutedError("the instance left: nothing can be held any more")
+            for slot in list(ledger.entering):
+                slot.told = slot.told or error
+            for wish in list(ledger.waiting):
+                wish.decide(error)
                 wish.wake()
         for book in (self._ledgers, self._dirty, self._asking, self._waiting, self._manual):
             book.clear()
@@ -303,11 +292,8 @@ class Books:
     def _ledger(self, key: str) -> Ledger:
         ledger = self._ledgers.get(key)
         if ledger is None:
-            ledger = self._ledgers[key] = Ledger(key, lambda: self._owe(key))
+            ledger = self._ledgers[key] = Ledger(key, self._dirty)
         return ledger
-
-    def _owe(self, key: str) -> None:
-        self._dirty[key] = None
 
     # --- Slots that are acquired and released by name ---------------------------------------------
 
@@ -328,12 +314,14 @@ class Books:
     @property
     def is_owed(self) -> bool:
         """Whether there is something to tell Redis, and it did not just fail."""
-        return bool(self._dirty or self._asking) and self._clock() >= self._rest_until
+        if not (self._dirty or self._asking):
+            return False
+        return self._rest_until <= 0 or self._clock() >= self._rest_until
 
     @property
     def is_away(self) -> bool:
         """Whether a request without a reply has just shown that Redis cannot be reached."""
-        return self._clock() < self._away_until
+        return self._away_until > 0 and self._clock() < self._away_until
 
     def first_waiting(self) -> Wish | None:
         """Who has waited longest: it polls for everybody."""
@@ -413,8 +401,8 @@ class Books:
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         away = any(isinstance(error, UNREACHABLE) for error in errors)
         answers = outcomes[len(outcomes) - len(part.asking) :]
-        self._away_until = self._clock() + AWAY_S if away else float("-inf")
-        self._rest_until = self._clock() + AWAY_S if errors else float("-inf")
+        self._away_until = self._clock() + AWAY_S if away else 0.0
+        self._rest_until = self._clock() + AWAY_S if errors else 0.0
         self._admit(part, outcomes[0])
         for wish, answer in zip(part.asking, answers, strict=True):
             self._answer(ledger, wish, answer, away)
@@ -433,11 +421,13 @@ class Books:
 
     def _admit(self, part: Part, outcome: Outcome) -> None:
         """Those that entered without a limit have their answer."""
-        entering: Sequence[Wish] = part.entering
+        entering: Sequence[Slot] = part.entering
         if isinstance(outcome, CounterOverflowError) and len(entering) > 1:
-            entering = [max(entering, key=lambda wish: wish.slot.count)]  # the others ask again
-        for wish in entering:
-            self._decide(wish, outcome)
+            entering = [max(entering, key=lambda slot: slot.count)]  # the others go again
+        waiting = part.ledger.entering
+        for slot in entering:
+            slot.told = slot.told or outcome
+            waiting.pop(slot, None)
 
     def _answer(self, ledger: Ledger, wish: Wish, answer: Outcome, away: bool) -> None:
         """One who asked for a slot has the answer; if none came, so have all who wait."""
@@ -486,7 +476,7 @@ class Part(NamedTuple):
 
     ledger: Ledger
     steps: list[Step]
-    entering: tuple[Wish, ...]
+    entering: tuple[Slot, ...]
     asking: tuple[Wish, ...]
 
 

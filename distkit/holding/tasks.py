@@ -34,17 +34,16 @@ StateT = TypeVar("StateT", bound=CounterState | None)
 
 async def enter(driver: TaskDriver, key: str, count: int) -> tuple[Slot, CounterState | Exception]:
     """Hold from now on, and tell Redis. The slot counts although Redis may not know of it yet."""
-    books = driver.books
-    wish = books.hold(key, count)
+    slot = driver.books.hold(key, count)
     try:
-        while wish.fate is None:
+        while slot.told is None:
             await driver.run(())
     except BaseException:
-        books.abandon(wish)
-        wish.slot.close()
+        driver.books.enough(slot)
+        slot.close()
         driver.drive_on(asyncio.get_running_loop())
         raise
-    return wish.slot, cast("CounterState | Exception", wish.fate)
+    return slot, cast("CounterState | Exception", slot.told)
 
 
 async def leave(driver: TaskDriver, slot: Slot) -> None:
@@ -128,7 +127,9 @@ class Held(Generic[StateT]):
     async def __aenter__(self) -> StateT:
         books, allow = self._driver.books, self._policy == "allow"
         if allow and books.is_away:
-            self._slots.append(books.note(self._key, self._count))
+            slot = books.hold(self._key, self._count)
+            books.enough(slot)
+            self._slots.append(slot)
             return cast(StateT, None)
         slot, fate = await enter(self._driver, self._key, self._count)
         if isinstance(fate, Exception):
