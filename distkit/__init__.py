@@ -12,11 +12,13 @@ from distkit.errors import (
     DistkitError,
     InvalidKeyError,
     LimitReached,
+    MisuseError,
     NotExecutedError,
     OutcomeUnknownError,
 )
 from distkit.exit import leave_at_exit
 from distkit.protocols import AsyncCounter, Counter
+from distkit.tracing import RequestReport
 
 __version__ = "0.1.0"
 
@@ -30,8 +32,10 @@ __all__ = [
     "DistkitError",
     "InvalidKeyError",
     "LimitReached",
+    "MisuseError",
     "NotExecutedError",
     "OutcomeUnknownError",
+    "RequestReport",
     "StrictInstanceAwareCounter",
     "__version__",
     "always",

@@ -27,7 +27,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
 
 from distkit.core.batching import MOST_KEYS, MOST_STEPS
-from distkit.core.instance import Outcome
+from distkit.core.instance import Kind, Outcome
 from distkit.core.operations import (
     INC,
     SET_ON_INSTANCE,
@@ -485,7 +485,7 @@ class Errand:
 
     def __init__(self, books: Books, parts: list[Part]) -> None:
         self.steps: Sequence[Step] = [step for part in parts for step in part.steps]
-        self.leaving = False
+        self.kind = Kind.STEPS
         self._books = books
         self._parts = parts
 

@@ -183,7 +183,7 @@ class InMemoryCounter:
     # --- Every counter ---------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        """Say that this instance is alive, and set what it holds again (R4, R20)."""
+        """Say that this instance is alive, and look after its counters (R4, R10, R18, R20)."""
         self._machine.heartbeat()
 
     def clear_on_instance(self) -> None:

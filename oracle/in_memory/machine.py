@@ -46,6 +46,7 @@ class Machine:
                 f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
             )
         self.instance = model.Instance(checked_name(name, "instance_id"), threshold)
+        self._rounds = model.Rounds()
         self.holding = r20.Holding()
         self.lines: dict[tuple[str, int], deque[object]] = {}
         self.kept: dict[str, list[Slot]] = {}
@@ -101,9 +102,6 @@ class Machine:
 
     def _make(self, begun: model.Instance) -> model.Made:
         """Make the call that has begun: it gets through, unless the server was told otherwise."""
-        call = begun.call
-        assert call is not None
-        touched = {key for _, key, _ in call.todo}
         state, instance = self.server.state(self.prefix), begun
         failure: str | None = None
         tried = False
@@ -122,13 +120,17 @@ class Machine:
                 instance = model.give_up(instance, arrived=failure != NOT_EXECUTED)
         failed = instance.call.failure if instance.call is not None else ""
         instance, outcomes = model.finish(instance)
-        if instance.fence != begun.fence:
-            touched.update(instance.memory)  # they were put back into a new session
-        self.server.keep(self.prefix, state, touched)
+        self.server.keep(self.prefix, state)
         return model.Made(instance, outcomes, failed)
 
     def heartbeat(self) -> None:
-        made = self.run(tuple, again=True)
+        """R4, R10, R18: say that it is alive, set what it holds again, look after its counters."""
+        with self.server.lock:
+            made = self._run((), again=True) if self.holding != r20.Holding() else None
+            if made is None or not made.failure:
+                made, self._rounds = model.make_heartbeat(self.instance, self._rounds, self._make)
+                self.instance = made.instance
+        self.server.notify()
         if made.failure:
             raise _error(made.failure)
 

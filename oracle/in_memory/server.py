@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from oracle import model
@@ -46,7 +46,6 @@ class InMemoryServer:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self._prefixes: dict[str, model.Server] = {}
-        self._existing: dict[str, set[str]] = {}
         self._failures: deque[str] = deque()
         self._watchers: dict[Callable[[], None], None] = {}
 
@@ -60,7 +59,6 @@ class InMemoryServer:
     def flush(self) -> None:
         """Lose everything, as `FLUSHALL` does."""
         self._prefixes.clear()
-        self._existing.clear()
         self.notify()
 
     # --- Failures --------------------------------------------------------------------------------
@@ -106,22 +104,13 @@ class InMemoryServer:
         """The model's state of one prefix, for reading."""
         return self._prefixes.get(prefix, model.Server())
 
-    def keep(self, prefix: str, state: model.Server, touched: Iterable[str] | None = None) -> None:
-        """Replace the state of one prefix. Counters use it, and tests that set a scene.
-
-        Args:
-            prefix: which one.
-            state: what it holds from now on.
-            touched: the keys whose counters may have come into existence; all of them unless given.
-        """
+    def keep(self, prefix: str, state: model.Server) -> None:
+        """Replace the state of one prefix. Counters use it, and tests that set a scene."""
         self._prefixes[prefix] = state
-        candidates = state.counters if touched is None else touched
-        existing = self._existing.setdefault(prefix, set())
-        existing |= model.existing_counters(state, candidates)
 
-    def existing(self, prefix: str) -> frozenset[str]:
-        """The keys of all counters that exist: written at some time, and not lost since."""
-        return frozenset(self._existing.get(prefix, ()))
+    def existing(self, prefix: str) -> set[str]:
+        """The keys of all counters that exist (R18)."""
+        return model.existing_counters(self.state(prefix))
 
     # --- Those that wait -------------------------------------------------------------------------
 

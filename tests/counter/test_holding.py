@@ -290,14 +290,14 @@ def test_a_forked_child_holds_nothing(newest_server: RedisServer) -> None:
 
 def _count_requests(counter: Any) -> list[float]:
     """When each request of the counter is made, from now on."""
-    transport: Any = driver_of(counter).transport
-    send, made = transport.send, list[float]()
+    driver: Any = driver_of(counter)
+    send, made = driver.send, list[float]()
 
     def counted(request: Any) -> Any:
         made.append(time.monotonic())
         return send(request)
 
-    transport.send = counted
+    driver.send = counted
     return made
 
 

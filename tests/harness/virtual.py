@@ -15,7 +15,8 @@ import fakeredis.aioredis
 
 from distkit.asyncio import StrictInstanceAwareCounter
 from distkit.core.instance import Reply, Request
-from distkit.redis.shared import Abandoned
+from distkit.redis.meaning import Abandoned
+from distkit.redis.script import Wall
 from distkit.redis.sync import transport_for
 from distkit.testing import driver_of, use_monotonic
 
@@ -98,7 +99,8 @@ class World:
 
     def _attach(self, counter: StrictInstanceAwareCounter) -> None:
         driver: Any = driver_of(counter)
-        there = transport_for(fakeredis.FakeRedis(server=self.server), self.wall_ms)
+        client = fakeredis.FakeRedis(server=self.server)
+        there = transport_for(client, Wall(self.wall_ms), 10.0)
 
         async def send(request: Request) -> Reply:
             self.requests += 1
@@ -113,7 +115,7 @@ class World:
             await asyncio.sleep(0.001)
             return reply
 
-        driver.transport.send = send
+        driver.send = send
 
     async def total(self, key: str) -> int:
         """The total of a key, as somebody sees it who holds nothing."""

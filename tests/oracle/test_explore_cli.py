@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,14 @@ def test_wrong_usage_is_explained(words: tuple[str, ...], complaint: str) -> Non
     result = _run(*words)
     assert result.exit_code == 2
     assert complaint in " ".join(result.output.split())
+
+
+def test_a_system_without_the_module_resource_can_explore(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has none: only the use of memory is then unknown."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    result = _run("--operations", "1", "--kinds", "get")
+    assert result.exit_code == 0
+    assert "| most memory of a process | unknown |" in result.stdout
 
 
 def test_every_operation_can_be_named() -> None:

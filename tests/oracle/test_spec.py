@@ -9,7 +9,7 @@ from pathlib import Path
 import fakeredis
 import pytest
 
-from distkit.redis.shared import COUNTER
+from distkit.redis.script import COUNTER
 from oracle import InMemoryCounter, InMemoryServer
 from oracle.check.broken import BROKEN
 from oracle.check.properties import PROPERTIES, Property
