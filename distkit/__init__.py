@@ -12,10 +12,12 @@ from distkit.errors import (
     DistkitError,
     InvalidKeyError,
     LayoutError,
+    LimitReached,
     MisuseError,
     NotExecutedError,
     OutcomeUnknownError,
 )
+from distkit.exit import leave_at_exit
 from distkit.protocols import AsyncCounter, Counter
 from distkit.tracing import RequestReport
 
@@ -31,6 +33,7 @@ __all__ = [
     "DistkitError",
     "InvalidKeyError",
     "LayoutError",
+    "LimitReached",
     "MisuseError",
     "NotExecutedError",
     "OutcomeUnknownError",
@@ -40,6 +43,7 @@ __all__ = [
     "always",
     "eq",
     "gt",
+    "leave_at_exit",
     "lt",
     "ne",
 ]

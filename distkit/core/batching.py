@@ -55,13 +55,19 @@ class Queue:
 
     It is not thread-safe: the driver calls `join`, `take` and `successor` one at a time.
 
+    Args:
+        errand: returns a caller for whom nobody waits, but whose steps every group has to carry; or
+            None. It is asked whenever a group is taken.
+
     Attributes:
         is_shared: whether the last group had several callers.
     """
 
     is_shared: bool
 
-    def __init__(self) -> None:
+    def __init__(self, errand: Callable[[], Caller | None] = lambda: None) -> None:
+        self._errand = errand
+        self._errand_went = False  # alone, before a caller that goes alone
         # A single attribute: an interrupt must not find a caller in both lists, or in neither.
         self._group_and_queue: tuple[list[Caller], list[Caller]] = ([], [])
         self._call = Call()
@@ -98,6 +104,8 @@ class Queue:
             return self._call
         if len(queue) != 1 or queue[0].cancelled():
             queue = [caller for caller in queue if not caller.cancelled()]
+        if errand := self._due_errand(queue):
+            queue = [errand, *queue]
         if not queue:
             self._group_and_queue = [], []
             return None
@@ -109,6 +117,16 @@ class Queue:
         self._group_and_queue = group, queue[size:]
         self.is_shared = size > 1
         return self._call
+
+    def _due_errand(self, queue: Sequence[Caller]) -> Caller | None:
+        """The errand that the next group carries. It cannot go with a caller that goes alone: then
+        it goes before it, and not twice in a row."""
+        went, self._errand_went = self._errand_went, False
+        alone = bool(queue) and queue[0].kind is not Kind.STEPS
+        if alone and (went or queue[0].kind is Kind.LEAVE):
+            return None
+        self._errand_went = alone
+        return self._errand()
 
     def hand_out(self) -> None:
         """The group's call is done: give each caller its outcomes."""
