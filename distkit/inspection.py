@@ -23,6 +23,7 @@ from distkit.core.inspection import (
     InstanceInfo,
     PrefixInfo,
     SliceInfo,
+    merged,
 )
 from distkit.keys import checked_key
 from distkit.redis.reading import Command, Reader, Reading, ResultT
@@ -75,7 +76,7 @@ def inspect(
         redis.exceptions.RedisError: as the client raises it.
     """
     found = list(pages(client, prefix, keys=keys, match=match, slices=slices, clock_ms=clock_ms))
-    return _merged(found)
+    return merged(found)
 
 
 def pages(
@@ -118,7 +119,7 @@ async def inspect_async(
 ) -> PrefixInfo:
     """`inspect` with a client of `redis.asyncio`."""
     reading = pages_async(client, prefix, keys=keys, match=match, slices=slices, clock_ms=clock_ms)
-    return _merged([page async for page in reading])
+    return merged([page async for page in reading])
 
 
 async def pages_async(
@@ -195,24 +196,7 @@ def _queue(client: Any, pipeline: Any, reader: Reader, commands: Sequence[Comman
         pipeline.execute_command(words[0], *encoded, **options)
 
 
-# --- Arguments and results -----------------------------------------------------------------------
-
-
 def _checked(keys: Iterable[str] | None) -> list[str] | None:
     if isinstance(keys, str):
         raise TypeError("keys must be several keys, not one str")
     return None if keys is None else list(dict.fromkeys(checked_key(key) for key in keys))
-
-
-def _merged(found: Sequence[PrefixInfo]) -> PrefixInfo:
-    last = found[-1]
-    return PrefixInfo(
-        last.prefix,
-        last.clock,
-        last.instances,
-        last.listed,
-        {key: counter for page in found for key, counter in page.counters.items()},
-        {key: epoch for page in found for key, epoch in page.tombstones.items()},
-        tuple(dict.fromkeys(key for page in found for key in page.missing)),
-        {key: why for page in found for key, why in page.unreadable.items()},
-    )

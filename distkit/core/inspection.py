@@ -12,7 +12,7 @@ The rules this file keeps:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -298,3 +298,31 @@ def counter_of(
             name: slice_of(name, text, epoch, instances.get(name)) for name, text in slices.items()
         },
     )
+
+
+# --- Pages ---------------------------------------------------------------------------------------
+
+
+def merged(found: Sequence[PrefixInfo]) -> PrefixInfo:
+    """All pages as one."""
+    last = found[-1]
+    return PrefixInfo(
+        last.prefix,
+        last.clock,
+        last.instances,
+        last.listed,
+        {key: counter for page in found for key, counter in page.counters.items()},
+        {key: epoch for page in found for key, epoch in page.tombstones.items()},
+        tuple(dict.fromkeys(key for page in found for key in page.missing)),
+        {key: why for page in found for key, why in page.unreadable.items()},
+    )
+
+
+def first_pages(found: Iterable[PrefixInfo], most: int | None) -> Iterator[PrefixInfo]:
+    """Pages, until they have so many counters; all if None."""
+    have = 0
+    for page in found:
+        yield page
+        have += len(page.counters)
+        if most is not None and have >= most:
+            return

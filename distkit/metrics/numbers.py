@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from distkit.core.inspection import CounterInfo, PrefixInfo
+from distkit.core.inspection import CounterInfo, PrefixInfo, merged
 from distkit.tracing import RequestReport
 
 
@@ -142,22 +142,19 @@ def values_of(found: Iterable[PrefixInfo]) -> Iterator[Value]:
     yield Value(UP, (), float(bool(pages)))
     if not pages:
         return
-    last = pages[-1]
-    live = [each for each in last.instances.values() if each.is_live]
+    info = merged(pages)
+    live = [each for each in info.instances.values() if each.is_live]
     yield Value(INSTANCES, ("live",), len(live))
-    yield Value(INSTANCES, ("dead",), len(last.instances) - len(live))
+    yield Value(INSTANCES, ("dead",), len(info.instances) - len(live))
     yield Value(SILENCE, (), max((each.silent_ms for each in live), default=0) / 1000)
-    yield Value(OUTAGE, (), last.clock.outage_ms / 1000)
-    counters = {key: each for page in pages for key, each in page.counters.items()}
-    tombstones = {key for page in pages for key in page.tombstones}
-    missing = {key for page in pages for key in page.missing}
-    unreadable = {key for page in pages for key in page.unreadable}
-    yield Value(KEYS, (), last.listed)
-    yield Value(SHOWN, (), len(counters) + len(tombstones) + len(missing) + len(unreadable))
-    yield Value(TOMBSTONES, (), len(tombstones))
-    yield Value(DAMAGED, ("missing",), len(missing))
-    yield Value(DAMAGED, ("unreadable",), len(unreadable))
-    for counter in counters.values():
+    yield Value(OUTAGE, (), info.clock.outage_ms / 1000)
+    damaged = len(info.missing) + len(info.unreadable)
+    yield Value(KEYS, (), info.listed)
+    yield Value(SHOWN, (), len(info.counters) + len(info.tombstones) + damaged)
+    yield Value(TOMBSTONES, (), len(info.tombstones))
+    yield Value(DAMAGED, ("missing",), len(info.missing))
+    yield Value(DAMAGED, ("unreadable",), len(info.unreadable))
+    for counter in info.counters.values():
         yield from _values_of_counter(counter)
 
 
@@ -169,13 +166,3 @@ def _values_of_counter(counter: CounterInfo) -> Iterator[Value]:
         by_state["gone" if each.goes else "live" if each.is_current else "stale"] += 1
     for state, count in by_state.items():
         yield Value(SLICES, (counter.key, state), count)
-
-
-def first_pages(found: Iterable[PrefixInfo], most: int) -> Iterator[PrefixInfo]:
-    """Pages, until they have so many counters: a scrape is bounded however large the prefix is."""
-    have = 0
-    for page in found:
-        yield page
-        have += len(page.counters)
-        if have >= most:
-            return

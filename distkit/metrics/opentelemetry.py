@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 
+from distkit.core.inspection import first_pages
 from distkit.inspection import pages
 from distkit.metrics import numbers
 from distkit.metrics.numbers import Measure, Tally, Value
@@ -122,7 +123,7 @@ class _Reading:
             if time.monotonic() - self._read_at >= SAME_READING_S:
                 try:
                     every = pages(self._client, self._prefix, match=self._match)
-                    found = list(numbers.first_pages(every, self._most))
+                    found = list(first_pages(every, self._most))
                 except (redis.RedisError, OSError):
                     found = []
                 self._values = list(numbers.values_of(found))

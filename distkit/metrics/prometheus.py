@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import redis
 
+from distkit.core.inspection import first_pages
 from distkit.inspection import pages
 from distkit.metrics import numbers
 from distkit.metrics.numbers import Measure, Tally
@@ -93,9 +94,7 @@ class PrefixCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
             found = list(
-                numbers.first_pages(
-                    pages(self._client, self._prefix, match=self._match), self._most
-                )
+                first_pages(pages(self._client, self._prefix, match=self._match), self._most)
             )
         except (redis.RedisError, OSError):
             found = []

@@ -4,7 +4,8 @@ A `Reading` is a generator: it yields commands that share a pipeline, is sent th
 returns its result. `distkit/inspection.py` drives it with a synchronous client or an asyncio one.
 
 The rules this file keeps:
-  * It reads. No command changes anything, so it runs on a replica too.
+  * It reads. No command changes anything, so it runs on a replica too. It needs no permission that
+    a counter does not need.
   * It is bounded. No command and no pipeline keeps the server longer than about 1 ms, however large
     the prefix or one of its counters is: hashes are read with HSCAN, and small ones with HGETALL.
   * An instance that has opened a session since the instances were read is not taken for dead: the
@@ -93,7 +94,7 @@ class Reader:
         """Read the time and the instances. Raises LayoutError, or InvalidKeyError if the Redis key
         of the instances holds something else."""
         head, listed, time = yield [
-            ("HGET", self.space.instances, HEAD),
+            ("HMGET", self.space.instances, HEAD),
             ("HLEN", self.space.keys),
             ("TIME",),
         ]
@@ -102,7 +103,7 @@ class Reader:
             seconds, micros = refused_is_raised(time)
             wall_ms = int(seconds) * 1000 + int(micros) // 1000
         found = refused_is_raised(head)
-        self.clock = clock_of(self.space.prefix, _text(found), wall_ms)
+        self.clock = clock_of(self.space.prefix, _text(found[0]), wall_ms)
         if is_wrong_type(listed):  # a set of keys is older than layouts with numbers
             raise LayoutError(0, LAYOUT, self.space.prefix)
         self.listed = refused_is_raised(listed)
@@ -190,7 +191,7 @@ class Reader:
         """The sizes of the counters' hashes, and their heads: text, None, or Unreadable."""
         names = [self.space.counter(key) for key in keys]
         commands: list[Command] = [("HLEN", name) for name in names]
-        commands += [("HGET", name, HEAD) for name in names]
+        commands += [("HMGET", name, HEAD) for name in names]
         replies = yield commands
         sizes: dict[str, int] = {}
         heads: dict[str, Any] = {}
@@ -198,13 +199,15 @@ class Reader:
             if is_wrong_type(size):
                 sizes[key], heads[key] = 0, Unreadable("it is not a hash")
             else:
-                sizes[key], heads[key] = refused_is_raised(size), _text(refused_is_raised(head))
+                sizes[key], heads[key] = refused_is_raised(size), _text(refused_is_raised(head)[0])
         # Between the two commands the counter may have been created.
         doubtful = [key for key in keys if sizes[key] and heads[key] is None]
         if doubtful:
-            again = yield [("HGET", self.space.counter(key), HEAD) for key in doubtful]
+            again = yield [("HMGET", self.space.counter(key), HEAD) for key in doubtful]
             for key, head in zip(doubtful, again, strict=True):
-                heads[key] = _text(head) or Unreadable("it is a hash without a head")
+                heads[key] = _text(refused_is_raised(head)[0]) or Unreadable(
+                    "it is a hash without a head"
+                )
         return sizes, heads
 
     def _slices(self, sizes: Mapping[str, int]) -> Reading[dict[str, Fields]]:
