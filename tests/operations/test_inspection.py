@@ -309,8 +309,12 @@ def at(wall: int) -> Callable[[], int]:
 
 
 def dump(client: redis.Redis) -> dict[Any, Any]:
+    """Everything that the prefix has in Redis."""
     names: Any = client.keys(ROOT + "*")
-    return {name: client.hgetall(name) for name in names}
+    return {
+        name: client.hgetall(name) if client.type(name) == b"hash" else client.dump(name)
+        for name in names
+    }
 
 
 @pytest.fixture(params=["fakeredis", "real"])
