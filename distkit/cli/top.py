@@ -31,6 +31,8 @@ HEADER_LINES = 6
 ROWS_IN_A_PIPE = 50
 REDRAW_S = 0.5
 """How often the table is drawn while a large prefix is being read."""
+FIRST_DRAW_S = 0.2
+"""When it is drawn first. Most prefixes have been read completely by then."""
 
 ORDERS: dict[str, Callable[[CounterInfo], tuple[object, ...]]] = {
     "total": lambda each: (-each.total, each.key),
@@ -57,7 +59,7 @@ def top(
         if not (once or as_json) and sys.stdout.isatty():
             _live(console, client, Watch(url, prefix, sort, match, interval))
             return
-        *_, info = _readings(client, prefix, match)
+        *_, (info, _) = _readings(client, prefix, match)
         info = _with_slices(client, info, _ranked(info, sort)[:ROWS_IN_A_PIPE])
     if as_json:
         click.echo(dumped(of_page(info)))
@@ -83,10 +85,9 @@ def _live(console: Console, client: redis.Redis, watch: Watch) -> None:
         try:
             while True:
                 try:
-                    whole = shown
-                    for info in _readings(client, watch.prefix, watch.match):
-                        # Until the first reading is complete, there is nothing better to show.
-                        if whole is None:
+                    nothing_yet = shown is None
+                    for info, complete in _readings(client, watch.prefix, watch.match):
+                        if nothing_yet and not complete:  # later, the last table is better
                             _draw(live, console, client, watch, info)
                         shown = info
                     watch.error = ""
@@ -112,16 +113,19 @@ def _again(client: redis.Redis, watch: Watch) -> redis.Redis:
     return fresh
 
 
-def _readings(client: redis.Redis, prefix: str, match: str | None) -> Iterator[PrefixInfo]:
-    """The prefix without its slices: as far as it has been read, now and then; at the end, all."""
+def _readings(
+    client: redis.Redis, prefix: str, match: str | None
+) -> Iterator[tuple[PrefixInfo, bool]]:
+    """The prefix without its slices: as far as it has been read, now and then, and False; at the
+    end all of it, and True."""
     found: list[PrefixInfo] = []
-    drawn_at = -REDRAW_S
+    drawn_at = time.monotonic() - REDRAW_S + FIRST_DRAW_S
     for page in pages(client, prefix, match=match, slices=False):
         found.append(page)
         if time.monotonic() - drawn_at >= REDRAW_S:
-            yield merged(found)
+            yield merged(found), False
             drawn_at = time.monotonic()
-    yield merged(found)
+    yield merged(found), True
 
 
 def _ranked(info: PrefixInfo, sort: str) -> list[CounterInfo]:
