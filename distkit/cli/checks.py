@@ -321,7 +321,7 @@ def garbage(patient: Patient) -> Iterator[Finding]:
             "garbage",
             f"{plural(sum(gone.values()), 'slice')} of dead instances in "
             f"{plural(len(gone), 'counter')}, {_some(gone)}; no total contains them",
-            "nothing: the next call on these counters removes them. If no program uses the prefix "
+            "leave them: the next call on these counters removes them. If no program uses the prefix "
             "any more: `distkit purge`",
         )
 

@@ -84,6 +84,7 @@ def _live(console: Console, client: redis.Redis, watch: Watch) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
+                began = time.monotonic()
                 try:
                     nothing_yet = shown is None
                     for info, complete in _readings(client, watch.prefix, watch.match):
@@ -98,7 +99,8 @@ def _live(console: Console, client: redis.Redis, watch: Watch) -> None:
                     client = _again(client, watch)
                 assert shown is not None, "the first reading has come"
                 _draw(live, console, client, watch, shown)
-                time.sleep(watch.interval)
+                # A large prefix takes seconds to read: Redis is left alone for as long.
+                time.sleep(max(watch.interval, time.monotonic() - began))
         except KeyboardInterrupt:
             pass
 
