@@ -71,10 +71,10 @@ class Patient:
         prefix: str,
         local_ms: Callable[[], float] = lambda: time.time() * 1000,
     ) -> None:
-        self.client = client
-        self.prefix = prefix
-        self.space = Keyspace(prefix)
-        self.local_ms = local_ms
+        self.client: redis.Redis = client
+        self.prefix: str = prefix
+        self.space: Keyspace = Keyspace(prefix)
+        self.local_ms: Callable[[], float] = local_ms
         self._info: dict[str, Any] | None = None
         self._contents: PrefixInfo | Exception | None = None
 

@@ -10,7 +10,7 @@ import redis
 from distkit.cli.connection import Failed, connected, url_and_prefix
 from distkit.cli.documents import dumped
 from distkit.cli.sweep import hashes_of
-from distkit.cli.text import plural, printable
+from distkit.cli.text import duration, plural, printable
 from distkit.errors import InvalidKeyError, LayoutError
 from distkit.inspection import PrefixInfo, inspect
 from distkit.keys import Keyspace
@@ -66,9 +66,13 @@ def _refuse_if_in_use(client: redis.Redis, prefix: str, force: bool) -> None:
         raise Refused(f"{error}: --force removes it all the same") from None
     live = _live(info)
     if live:
+        some = ", ".join(live[:3]) + (", ..." if len(live) > 3 else "")
+        # After an outage, time stands still until the next request: the dead seem live (R19).
+        outage = info.clock.outage_ms
+        hint = f"; nobody has been heard for {duration(outage)}, though" if outage else ""
         raise Refused(
-            f"{plural(len(live), 'instance')} of the prefix may be live ({', '.join(live[:3])}"
-            f"{', ...' if len(live) > 3 else ''}): stop them, or give --force"
+            f"{plural(len(live), 'instance')} of the prefix may be live ({some}{hint}): stop "
+            f"them, or give --force"
         )
 
 

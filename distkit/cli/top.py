@@ -73,9 +73,12 @@ class Watch:
     def __init__(
         self, url: str, prefix: str, sort: str, match: str | None, interval: float
     ) -> None:
-        self.url, self.prefix, self.sort = url, prefix, sort
-        self.match, self.interval = match, interval
-        self.error = ""
+        self.url: str = url
+        self.prefix: str = prefix
+        self.sort: str = sort
+        self.match: str | None = match
+        self.interval: float = interval
+        self.error: str = ""
 
 
 def _live(console: Console, client: redis.Redis, watch: Watch) -> None:

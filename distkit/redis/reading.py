@@ -83,12 +83,11 @@ class Reader:
     """
 
     def __init__(self, prefix: str, wall: Wall) -> None:
-        self.space = Keyspace(prefix)
-        self.clock = Clock(0, 0)
+        self.space: Keyspace = Keyspace(prefix)
+        self.clock: Clock = Clock(0, 0)
         self.instances: dict[str, InstanceInfo] = {}
-        self.listed = 0
+        self.listed: int = 0
         self._wall = wall
-        self._damaged: dict[str, str] = {}
 
     def begin(self, with_instances: bool = True) -> Reading[None]:
         """Read the time and the instances. Raises LayoutError, or InvalidKeyError if the Redis key

@@ -29,12 +29,15 @@ def _methods(of: type) -> dict[str, Any]:
 
 
 OPERATIONS = _methods(SYNC)
+BESIDES = {"inspect"}
+"""Methods of both counters that a stand-in need not have."""
 
 
 def test_both_counters_have_the_same_operations_with_the_same_signatures() -> None:
-    assert len(OPERATIONS) == 20
+    assert len(OPERATIONS.keys() - BESIDES) == 20
     for other in (ASYNC, Counter, AsyncCounter):
-        assert _methods(other).keys() == OPERATIONS.keys()
+        besides = BESIDES if other is ASYNC else set()
+        assert _methods(other).keys() == OPERATIONS.keys() - BESIDES | besides
         for name, method in _methods(other).items():
             mine, its = inspect.signature(OPERATIONS[name]), inspect.signature(method)
             assert list(mine.parameters.values()) == list(its.parameters.values()), name

@@ -21,6 +21,7 @@ from distkit.cli.main import main
 from distkit.cli.text import duration, printable, size
 from tests.counter.test_demo import WITHOUT
 from tests.harness.servers import RedisServer, free_port
+from tests.operations.test_doctor import was_out_of_reach
 from tests.operations.test_inspection import dump
 
 PREFIX = "seen"
@@ -249,6 +250,14 @@ def test_purge_refuses_while_instances_live(distkit: Distkit, server: RedisServe
     assert result.stderr.count("\n") == 1
     assert distkit("purge", "--yes", "--force").exit_code == 0
     assert not dump(client)
+
+
+def test_purge_says_when_the_live_may_be_dead(distkit: Distkit, server: RedisServer) -> None:
+    """R19: they all died an hour ago, and had promised to be heard: time stands still since."""
+    was_out_of_reach(server.client())
+    result = distkit("purge", "--yes")
+    assert result.exit_code == 1
+    assert "nobody has been heard for 59 min, though" in result.stderr
 
 
 def test_purge_refuses_an_instance_that_came_while_it_asked(

@@ -6,7 +6,9 @@ R3, R5, R6, R7, R8, R17, R18 and R19, on states at random that are written into 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import fakeredis
@@ -343,3 +345,15 @@ def replica() -> Any:
     yield client
     follower.stop()
     master.stop()
+
+
+def test_the_example_of_the_readme_runs_as_pasted(
+    newest_server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    codes = re.findall(r"```python\n(.*?)```", readme, re.S)
+    (example,) = (code for code in codes if "distkit.inspection" in code)
+    here = f"redis.Redis(unix_socket_path={newest_server.socket!r})"
+    StrictInstanceAwareCounter(newest_server.client(), "my_app").inc("k", 5)
+    exec(example.replace("redis.Redis()", here), {})
+    assert re.fullmatch(r"k 5 \['.*'\]\n", capsys.readouterr().out)
