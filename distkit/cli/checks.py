@@ -321,8 +321,8 @@ def garbage(patient: Patient) -> Iterator[Finding]:
             "garbage",
             f"{plural(sum(gone.values()), 'slice')} of dead instances in "
             f"{plural(len(gone), 'counter')}, {_some(gone)}; no total contains them",
-            "leave them: the next call on these counters removes them. If no program uses the prefix "
-            "any more: `distkit purge`",
+            "leave them: the next call on these counters removes them. If no program uses the "
+            "prefix any more: `distkit purge`",
         )
 
 

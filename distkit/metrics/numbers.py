@@ -33,8 +33,8 @@ class Measure(NamedTuple):
 
 REQUESTS: Final = Measure(
     "distkit.requests",
-    "Requests to Redis, by purpose (call, open, restore, drop, leave) and outcome: "
-    "answered, or the class of the error",
+    "Requests to Redis, by purpose (call, heartbeat, sweep, open, restore, drop, leave) "
+    "and outcome (answered, or the class of the error)",
     ("purpose", "outcome"),
 )
 RETRIES: Final = Measure("distkit.retries", "Transmissions of requests beyond the first")

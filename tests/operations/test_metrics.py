@@ -100,6 +100,20 @@ def test_what_an_instance_sends(newest_server: RedisServer, meter: Any) -> None:
         assert other[name, labels] == pytest.approx(same), name
 
 
+def test_housekeeping_is_no_operation(newest_server: RedisServer) -> None:
+    """R10, R18: a heartbeat looks at counters, which nobody has called."""
+    registry = CollectorRegistry()
+    hook = prometheus.RequestMetrics(PREFIX, registry)
+    counter = StrictInstanceAwareCounter(newest_server.client(), PREFIX, on_request=hook)
+    counter.inc_all([("k", 1), ("j", 1)])
+    counter.heartbeat()
+    samples = sampled(registry)
+    for purpose in ("call", "heartbeat"):
+        asked = {"purpose": purpose, "outcome": "answered"}
+        assert value(samples, "distkit_requests_total", **asked) == 1
+    assert value(samples, "distkit_steps_total") == 2
+
+
 def test_retries_and_errors(newest_server: RedisServer) -> None:
     registry = CollectorRegistry()
     hook = prometheus.RequestMetrics(PREFIX, registry)
