@@ -76,6 +76,7 @@ class Driver(ABC):
 
     Attributes:
         client: the redis-py client.
+        clock_ms: a test's wall clock; None if the server's is used.
         space: the Redis keys of the prefix.
         transport: the way to Redis.
         instance: this instance's side of the protocol.
@@ -88,6 +89,7 @@ class Driver(ABC):
     """
 
     client: Any
+    clock_ms: Clock | None
     space: Keyspace
     transport: Any
     instance: Instance
@@ -107,6 +109,7 @@ class Driver(ABC):
                 f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
             )
         self.client = client
+        self.clock_ms = options.clock_ms
         self.space = Keyspace(prefix)
         # An earlier instance may have used an id that was given: its requests had low numbers.
         seq = 0 if given is None else secrets.randbits(40)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal, overload
 
 import redis
 
+from distkit import inspection
 from distkit.base import CounterBase, Options
 from distkit.core import operations
+from distkit.core.inspection import PrefixInfo
 from distkit.core.operations import Change, Comparator, CounterState
 from distkit.holding.threads import Held, Limit
 from distkit.redis.script import Clock
@@ -339,3 +341,25 @@ class StrictInstanceAwareCounter(CounterBase):
         """
         known = self._driver.known_keys()
         self._driver.batch(self._driver.clearing(known))
+
+    # --- Seeing it --------------------------------------------------------------------------------
+
+    def inspect(self, keys: Iterable[str] | None = None) -> PrefixInfo:
+        """Read what Redis holds of the prefix: instances, counters, slices, tombstones.
+
+        It is no heartbeat and removes nothing. `distkit.inspection` has the same for programs
+        without a counter, page by page, and says what the results are.
+
+        Args:
+            keys: only these counters; by default all that are listed.
+
+        Raises:
+            InvalidKeyError: a key is not allowed, or the Redis keys of the prefix hold something
+                else.
+            LayoutError: the prefix has another layout.
+            redis.exceptions.RedisError: as the client raises it.
+        """
+        driver = self._driver
+        return inspection.inspect(
+            driver.client, driver.space.prefix, keys=keys, clock_ms=driver.clock_ms
+        )

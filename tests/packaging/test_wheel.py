@@ -77,6 +77,8 @@ HIDE = "import sys, runpy; sys.modules[{!r}] = None; runpy.run_module({!r}, run_
         ("oracle", "fastjsonschema", "oracle"),
         ("oracle", "numpy", "oracle"),
         ("oracle", "rich", "oracle"),
+        ("distkit", "click", "cli"),
+        ("distkit", "rich", "cli"),
         ("distkit.demo", "rich", "demo"),
         ("distkit.demo", "fakeredis", "demo"),
     ],
