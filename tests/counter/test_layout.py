@@ -17,7 +17,7 @@ COUNTER = "distkit:{p}:counter:k"
 OLD_INSTANCES = {":": "1000 1000 3 1000", "a": "1000 3 7"}
 OLD_COUNTER = {":": "0 0 5 1000 1000", "a": "5 0 7 0 0 0 0"}
 """As the versions before layouts had numbers keep them."""
-NEXT_INSTANCES = {":": "2 some other words"}
+NEXT_INSTANCES: dict[Any, Any] = {":": "2 some other words"}
 NEXT_COUNTER = {":": "2 0", "a": "whatever"}
 
 

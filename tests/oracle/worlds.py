@@ -24,7 +24,9 @@ BEGIN, END = "<!-- explored -->\n", "<!-- end -->\n"
 """The table of explored worlds stands between these lines of the page."""
 
 INC_SET, INC_GET = kinds("inc,set"), kinds("inc,get")
-EVERY_OPERATION: tuple[CallKind, ...] = kinds(",".join(OPERATIONS))
+EVERY_OPERATION: tuple[CallKind, ...] = kinds(
+    ",".join(name for name, operation in OPERATIONS.items() if not operation.is_own)
+)
 
 WORLDS = {
     "two calls of every kind, given up": Bounds(give_ups=2),
