@@ -220,7 +220,7 @@ def decode_bounds(line: Line) -> Bounds:
 
 def _encode(event: Event) -> Line:
     values = {field.name: getattr(event, field.name) for field in fields(event)}
-    values |= {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+    values |= {name: list(value) for name, value in values.items() if type(value) is tuple}
     if "message" in values:
         values |= _encode_request(values.pop("message"))
     if "steps" in values:

@@ -80,7 +80,9 @@ def test_the_command_of_an_entry_explores_its_world(recorded: Entry) -> None:
 def _run_of(recorded: Entry) -> Run:
     words = shlex.split(recorded["command"])[4:]
     given = explore_command.make_context("explore", words).params
-    return Run.of(**{k: v for k, v in given.items() if k not in ("summary", "trace", "manifest")})
+    return Run.of(
+        **{k: v for k, v in given.items() if k not in ("summary", "trace", "manifest", "suite")}
+    )
 
 
 @pytest.mark.parametrize("recorded", ENTRIES, ids=_command)
