@@ -32,7 +32,8 @@ def test_a_world_of_one_heartbeat_is_counted_by_hand() -> None:
     assert not result.trace
     # 1-2, 2-3, 2-4 by the first reply, 3-4 by a later one, 4-5, 4-6 and 5-6. A reply to a request
     # that was sent twice leads to the same state as a reply to one that was sent once: 2-4 and 4-6
-    # count twice. With the stranger's clock, 1-2, 2-3 and twice 2-4 again, and the two that start it.
+    # count twice. With the stranger's clock, 1-2, 2-3 and twice 2-4 again, and the two events that
+    # start it.
     assert result.transitions == 9 + 4 + 2
 
 
