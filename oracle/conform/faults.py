@@ -120,6 +120,12 @@ _NAMED = (
     ("R12", "an error of Redis on a request that was sent again: it may have been executed", """
         A inc k 3; A inc k 4 [lost 1] [refused 1]; A get k; A set k 9 [lost 1] [refused 1]; B get k; A get k
     """),
+    ("R12", "an error of Redis on the open, after the call itself may have been executed", """
+        A inc k 3; B inc k 1; empty; A inc k 4 [lost 1] [refused 2]; A get k; B get k
+    """),
+    ("R12", "an error of Redis on the steps, which had been sent in a session before", """
+        A inc k 3; B inc k 1; empty; A inc k 4 [lost 1] [refused 4]; A get k; B get k
+    """),
     ("R10 R16", "a later life of the same id starts from nothing", """
         A inc k 5; A inc j 2; B inc k 1; A dies and comes again; A get k; B get k; A inc j 1; B get j
     """),
