@@ -83,6 +83,7 @@ class Port:
         self.client, self.admin = _clients(self)
         self.prefix, self.threshold_ms, self.wall_ms = "", 0, 0
         self.instances: dict[str, Any] = {}
+        self.named: set[str] = set()
         self.copies: list[list[bytes]] = []
         self.kept: dict[Any, Any] = {}
 
@@ -95,7 +96,7 @@ class Port:
 
     def reset(self, message: Message) -> Message:
         self.prefix, self.threshold_ms = message["prefix"], message["threshold_ms"]
-        self.instances, self.copies, self.kept = {}, [], {}
+        self.instances, self.copies, self.kept, self.named = {}, [], {}, set()
         return {}
 
     def die(self, message: Message) -> Message:
@@ -103,8 +104,7 @@ class Port:
         return {}
 
     def empty(self, message: Message) -> Message:
-        for name in self.redis_keys():
-            self.admin.delete(name)
+        self.admin.delete(*self.redis_keys())
         return {}
 
     def lose_key(self, message: Message) -> Message:
@@ -112,7 +112,8 @@ class Port:
         return {}
 
     def snapshot(self, message: Message) -> Message:
-        self.kept = {name: self.admin.dump(name) for name in self.redis_keys()}
+        dumped = {name: self.admin.dump(name) for name in self.redis_keys()}
+        self.kept = {name: content for name, content in dumped.items() if content is not None}
         return {}
 
     def roll_back(self, message: Message) -> Message:
@@ -128,14 +129,19 @@ class Port:
             self.admin.execute_command(*words[:wall], message["wall_ms"], *words[wall + 1 :])
         return {}
 
-    def redis_keys(self) -> list[Any]:
-        return list(self.admin.scan_iter(f"distkit:{{{self.prefix}}}:*"))
+    def redis_keys(self) -> list[str]:
+        """Every Redis key that this history may have made. The server is not searched for them: it
+        may hold many others."""
+        root = f"distkit:{{{self.prefix}}}:"
+        return [f"{root}instances", f"{root}keys", *(f"{root}counter:{key}" for key in self.named)]
 
     # --- Calls -----------------------------------------------------------------------------------
 
     def call(self, message: Message) -> Message:
         counter = self.instances.get(message["instance"]) or self.join(message["instance"])
         self.wall_ms, self.faults = message.get("wall_ms", 0), Faults(message)
+        calls = (message, *message.get("steps", ()), *message.get("calls", ()))
+        self.named.update(call["key"] for call in calls if "key" in call)
         if message["op"] == "together":
             with ThreadPoolExecutor(len(message["calls"])) as threads:
                 answers = threads.map(lambda asked: self.single(counter, asked), message["calls"])

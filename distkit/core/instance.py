@@ -358,15 +358,22 @@ class Instance:
 
     def refuse(self, error: Exception) -> None:
         """End the call with this error for every caller: the server refused the request and
-        executed nothing of it."""
+        executed nothing of it. Steps that may have run before are unknown all the same (R12)."""
         call = self.call
+        if self._sent is not None and self._sent.purpose is Purpose.DROP:  # R16: it still leaves
+            call.by_key = {}
+            self._sent = None
+            return
         self._drop_partial_session()
+        self._sent = None
+        if call.indeterminate:  # R12: the steps were sent before, in a session that is lost
+            call.end(f"Redis refused to run it again ({error})", error)
+            return
         call.failure = error
         call.outcomes = [
             _one_more(error) if outcome is None else outcome for outcome in call.outcomes
         ]
         call.done = True
-        self._sent = None
 
     def _drop_partial_session(self) -> None:
         """Forget a partial session: the next call opens a new one and puts back everything."""

@@ -44,7 +44,7 @@ OUR_PORT = (sys.executable, "-m", "distkit.port")
               help="Which random histories.")  # fmt: skip
 @click.option("--threshold-ms", type=click.IntRange(1), metavar="MS",
               help="The threshold of every history.")  # fmt: skip
-@click.option("--timeout", default=10.0, show_default=True, type=click.FloatRange(0.01),
+@click.option("--timeout", default=30.0, show_default=True, type=click.FloatRange(0.01),
               metavar="S", help="How long the port may take for an answer.")  # fmt: skip
 @click.option("--fail-fast", "-x", is_flag=True, help="End with the first failure.")
 @click.option("--list", "listed", is_flag=True, help="List the histories, and play none.")

@@ -22,7 +22,7 @@ from oracle.conform.traces import History
 @click.option("--threshold-ms", type=click.IntRange(1), metavar="MS",
               help="Stretch the histories to this threshold. In real time 200 unless given."
               )  # fmt: skip
-@click.option("--timeout", default=10.0, show_default=True, type=click.FloatRange(0.01),
+@click.option("--timeout", default=30.0, show_default=True, type=click.FloatRange(0.01),
               metavar="S", help="How long the port may take for an answer.")  # fmt: skip
 @click.option("--failed", is_flag=True, help="Play every history that was saved as failing.")
 @click.option("--traces", default=saved.TRACES, show_default=True, metavar="DIR",

@@ -29,7 +29,7 @@ from oracle.conform.search import Failure
 @click.option("--threshold-ms", type=click.IntRange(1), metavar="MS",
               help="The threshold of every history. Otherwise it is drawn; 200 in real time."
               )  # fmt: skip
-@click.option("--timeout", default=10.0, show_default=True, type=click.FloatRange(0.01),
+@click.option("--timeout", default=30.0, show_default=True, type=click.FloatRange(0.01),
               metavar="S", help="How long the port may take for an answer.")  # fmt: skip
 @click.option("--without", multiple=True, type=click.Choice(list(OPERATIONS)), metavar="OPERATION",
               help="Do not use it; to look past what is known already.")  # fmt: skip

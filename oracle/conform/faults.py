@@ -111,6 +111,26 @@ _NAMED = (
     ("R10", "a lost counter is restored by the next call of each instance on it", """
         A inc k 1; B inc k 2; lose k; A inc k 4; B get k; A get k
     """),
+    ("R10", "a stranger finds a lost counter, and every instance restores its slices", """
+        A inc k 1; C inc k 2; lose k; B get k; C get j; B get k; A heartbeat; B get k
+    """),
+    ("R10 R18", "a heartbeat finds a lost counter", """
+        A inc k 1; B inc j 1; lose k; A heartbeat; B get k; A get k
+    """),
+    ("R10 R18", "heartbeats look at ten counters each, in turn", """
+        A inc k01..k25 1; B inc j 1; lose k25; A heartbeat; A heartbeat; A heartbeat; B get k25
+        lose k01; A heartbeat; B get k01; lose k15; A heartbeat; A heartbeat; B get k15
+    """),
+    ("R18", "a counter that is 0 is remembered until the next heartbeat but one", """
+        A inc k 5; B inc k 3; A delete k; A heartbeat; empty; A get j; B get k
+    """),
+    ("R18", "then it is let go", """
+        A inc k 5; B inc k 3; A delete k; A heartbeat; A heartbeat; empty; A get j; B get k
+    """),
+    ("R6 R18", "the epoch of a counter that has vanished is kept", """
+        A inc k 5; B set k 7; B delete k; B heartbeat; B heartbeat; A get k; wait 60000; C get k; A get k
+        A inc k 1; B get k
+    """),
     ("R10 R12", "a session that was refused a restoring request is not kept", """
         A inc k 3; B inc k 1; empty; A inc k 4 [refused 3]; B get k; A get j; B get k
     """),
@@ -119,6 +139,12 @@ _NAMED = (
     """),
     ("R12", "an error of Redis on a request that was sent again: it may have been executed", """
         A inc k 3; A inc k 4 [lost 1] [refused 1]; A get k; A set k 9 [lost 1] [refused 1]; B get k; A get k
+    """),
+    ("R12", "an error of Redis on the open, after the call itself may have been executed", """
+        A inc k 3; B inc k 1; empty; A inc k 4 [lost 1] [refused 2]; A get k; B get k
+    """),
+    ("R12", "an error of Redis on the steps, which had been sent in a session before", """
+        A inc k 3; B inc k 1; empty; A inc k 4 [lost 1] [refused 4]; A get k; B get k
     """),
     ("R10 R16", "a later life of the same id starts from nothing", """
         A inc k 5; A inc j 2; B inc k 1; A dies and comes again; A get k; B get k; A inc j 1; B get j
@@ -152,7 +178,7 @@ _NAMED = (
     ("R16", "a leave without a session forgets the counts", """
         A inc k 5; B inc k 1; empty; A get k [gives up from 2]; A leave; A get k; B get k
     """),
-    ("R16", "a leave that has lost its session comes back first: the epoch is restored", """
+    ("R16", "a leave that finds its session gone does not come back", """
         B inc k 10; A set k 100; B inc j 1; empty; A leave; B get k; A get k
     """),
 )  # fmt: skip
@@ -166,7 +192,7 @@ _WITHOUT_FAULTS = (
         A set_on_instance k -max; B set_on_instance k max; C set_on_instance k 5; A inc j 1
         A leave; B get j; C get k; C set_on_instance k 0; B get k; A get k
     """),
-    ("R10 R16", "an instance that has left still knows its epochs", """
+    ("R10 R16", "an instance that has left remembers nothing, not even epochs", """
         B inc k 10; A set k 100; A leave; empty; A get k; B get k
     """),
     ("R2 R10", "a refused step is remembered as it was seen", """

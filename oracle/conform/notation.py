@@ -13,8 +13,8 @@ brackets:
     [copied 2]           the network keeps a copy of its second request, for `late copy`
 
 Events are `wait MS`, `A dies`, `A dies and comes again`, `empty`, `lose KEY`, `snapshot`,
-`roll back` and `late copy`. `max` is 2^53 - 1, and `k1..k250` as a key stands for one call on each
-of these keys.
+`roll back` and `late copy`. `max` is 2^53 - 1. `k1..k250` as a key stands for one call on each of
+these keys, and so does `k001..k250`.
 """
 
 from __future__ import annotations
@@ -220,4 +220,6 @@ def _keys(word: str) -> list[str]:
     found = re.fullmatch(r"(\D+)(\d+)\.\.\1(\d+)", word)
     if not found:
         return [NAMES.get(word, word)]
-    return [f"{found[1]}{n}" for n in range(int(found[2]), int(found[3]) + 1)]
+    width = len(found[2]) if found[2].startswith("0") else 0
+    numbers = range(int(found[2]), int(found[3]) + 1)
+    return [f"{found[1]}{number:0{width}}" for number in numbers]

@@ -29,6 +29,7 @@ from oracle.model import (
     Request,
     Step,
 )
+from oracle.model.state import HERE
 
 
 class Variant(NamedTuple):
@@ -460,19 +461,6 @@ class _RestoredNotRemembered(Judge):
         return instance._replace(memory=memory) if restored else instance
 
 
-@_variant("R10", "a slice is restored into whichever epoch there is")
-class _IntoAnyEpoch(Judge):
-    def serve(self, message: Message) -> Reply:
-        if isinstance(message, Request):
-            parts = []
-            for part in message.parts:
-                epoch = self.server.counters.get(part.key, model.Counter()).epoch
-                memory = part.memory._replace(epoch=max(epoch, part.memory.epoch))
-                parts.append(part if part.steps else part._replace(memory=memory))
-            message = message._replace(parts=tuple(parts))
-        return super().serve(message)
-
-
 @_variant("R10", "the epoch that was remembered is not restored")
 class _EpochNotRestored(_Restores):
     def remembered(self, memory: Map[str, Memory]) -> Map[str, Memory]:
@@ -553,6 +541,80 @@ class _RemembersWithReply(Judge):
         return super().speak(instance)._replace(memory=memory)
 
 
+@_variant("R10", "a slice is restored into whichever epoch there is")
+class _IntoAnyEpoch(Judge):
+    def serve(self, message: Message) -> Reply:
+        if isinstance(message, Request) and message.restores:
+            parts = []
+            for part in message.parts:
+                epoch = max(self.server.counter(part.key).epoch, part.memory.epoch)
+                parts.append(part._replace(memory=part.memory._replace(epoch=epoch)))
+            message = message._replace(parts=tuple(parts))
+        return super().serve(message)
+
+
+@_variant("R10", "a counter that is older than the memory of it is no proof of lost writes")
+class _RestoresAsItGoes(Judge):
+    def serve(self, message: Message) -> Reply:
+        if isinstance(message, Request):
+            message = message._replace(restores=True)
+        return super().serve(message)
+
+
+@_variant("R10", "a counter that is listed and not there is no proof of lost writes")
+class _ListProvesNothing(Judge):
+    def serve(self, message: Message) -> Reply:
+        parts = message.parts if isinstance(message, Request) else ()
+        lost = [part.key for part in parts if part.key not in self.server.counters]
+        lost = [key for key in lost if self.server.keys.get(key) == HERE]
+        self.server = self.server._replace(keys=self.server.keys.without(*lost))
+        return super().serve(message)
+
+
+@_variant("R10 R18", "a heartbeat looks at no counter")
+class _HeartbeatIsBlind(Judge):
+    def make(self, instance: Instance, line: Line, faults: Faults) -> Made:
+        if line["op"] != "heartbeat":
+            return super().make(instance, line, faults)
+        return model.make_steps(instance, (), lambda begun: self.converse(begun, faults))
+
+
+@_variant("R18", "a heartbeat forgets at once every counter in which the instance counts 0")
+class _ForgetsZeros(Judge):
+    def make(self, instance: Instance, line: Line, faults: Faults) -> Made:
+        made = super().make(instance, line, faults)
+        if line["op"] == "heartbeat":
+            counted = Map({key: m for key, m in made.instance.memory.items() if m.count})
+            made = made._replace(instance=made.instance._replace(memory=counted))
+        return made
+
+
+@_variant("R6 R18", "the epoch of a counter that has vanished is forgotten")
+class _NoTombstones(Judge):
+    def serve(self, message: Message) -> Reply:
+        reply = super().serve(message)
+        listed = Map({key: epoch for key, epoch in self.server.keys.items() if epoch == HERE})
+        self.server = self.server._replace(keys=listed)
+        return reply
+
+
+@_variant("R17", "a slice of an earlier session of its owner counts")
+class _SlicesOutliveSessions(Judge):
+    def serve(self, message: Message) -> Reply:
+        reply = super().serve(message)
+        if isinstance(message, Open) and isinstance(reply, Opened):
+            counters = {}
+            for key, counter in self.server.counters.items():
+                mine = counter.slices.get(message.instance)
+                if mine:
+                    kept = mine._replace(session=reply.session, seq=message.seq)
+                    slices = counter.slices.put(message.instance, kept)
+                    counter = counter._replace(slices=slices)
+                counters[key] = counter
+            self.server = self.server._replace(counters=Map(counters))
+        return reply
+
+
 # --- Leaving -------------------------------------------------------------------------------------
 
 
@@ -587,47 +649,14 @@ class _LeaveWithoutSession(Judge):
         return super().make(instance, line, faults)
 
 
-@_variant("R16", "an instance that has left forgets its epochs")
-class _LeaveForgetsEpochs(Judge):
-    def make(self, instance: Instance, line: Line, faults: Faults) -> Made:
-        made = super().make(instance, line, faults)
-        if line["op"] == "leave":
-            made = made._replace(instance=made.instance._replace(memory=Map()))
-        return made
-
-
 @_variant("R16", "leaving ends where a request for the slices gets no reply")
 class _LeaveStops(Judge):
-    def make(self, instance: Instance, line: Line, faults: Faults) -> Made:
-        if line["op"] != "leave" or not instance.session:
-            return super().make(instance, line, faults)
-        steps = model.clear_on_instance_steps(instance)
-        cleared = model.make_steps(instance, steps, lambda begun: self.converse(begun, faults))
-        if cleared.failure:
-            return cleared._replace(outcomes=())
-        return self.converse(model.begin_leaving(cleared.instance), faults)
-
-
-@_variant("R16", "leaving fails where a step on the way is refused")
-class _LeaveFails(Judge):
-    def make(self, instance: Instance, line: Line, faults: Faults) -> Made:
-        if line["op"] != "leave" or not instance.session:
-            return super().make(instance, line, faults)
-        steps = model.clear_on_instance_steps(instance)
-        cleared = model.make_steps(instance, steps, lambda begun: self.converse(begun, faults))
-        if model.REFUSED in cleared.outcomes:
-            return cleared
-        return self.converse(model.begin_leaving(cleared.instance), faults)
-
-
-@_variant("R10 R16", "an instance that has lost its session leaves without coming back first")
-class _LeavesUnrestored(Judge):
-    def make(self, instance: Instance, line: Line, faults: Faults) -> Made:
-        known = self.server.sessions.get(instance.name)
-        lost = known is None or known.number != instance.session
-        if line["op"] == "leave" and lost:
-            instance = instance._replace(session=0)
-        return super().make(instance, line, faults)
+    def give_up(self, instance: Instance, *, arrived: bool) -> Instance:
+        call = instance.call
+        if call is not None and call.leaving and isinstance(instance.sent, Request):
+            call = call._replace(todo=(), done=True)
+            return instance._replace(session=0, sent=None, call=call)
+        return super().give_up(instance, arrived=arrived)
 
 
 # --- Exactly once --------------------------------------------------------------------------------

@@ -1,19 +1,20 @@
 // StrictInstanceAwareCounter on node-redis. One object is one instance; its calls go one by one.
 //
-// It shares counters with every process that runs distkit/redis/counter.lua. The session is in
-// session.mjs; here are the checks on arguments (R1, R2), the wire, and the retries (R11).
+// It shares counters with every process that runs distkit/redis/counter.lua. What it keeps
+// and sends is in instance.mjs; here are the checks on arguments (R1, R2), the wire, and the retries (R11).
 
 import { createHash, randomInt, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { ClientClosedError, ClientOfflineError, ErrorReply, RESP_TYPES } from 'redis';
-import { CounterError, GivenUp, Session, isTest } from './session.mjs';
+import { CounterError, GivenUp, Instance, isTest, sorted } from './instance.mjs';
 
 const SCRIPT = readFileSync(new URL('../../../distkit/redis/counter.lua', import.meta.url), 'utf8');
 const SHA = createHash('sha1').update(SCRIPT).digest('hex');
 const PER_REQUEST = 100;
-const WALL = 5; // ARGV[6]
+const WALL = 6; // ARGV[7]
 // node-redis 6.3.1 computes a number digit by digit, with 48 too much in between: from 2^53 - 48 on
 // that rounds. As text they are exact.
+const AS_LIST = { typeMapping: { [RESP_TYPES.MAP]: Array } };
 const AS_TEXT = { typeMapping: { [RESP_TYPES.NUMBER]: String } };
 
 export { CounterError };
@@ -55,9 +56,6 @@ function makeStep(operation, key, ...rest) {
   return kind === 'dec' ? { key, kind: 'inc', n: -checkCount(n) } : { key, kind, n: checkCount(n) };
 }
 
-/** In order of the keys' bytes in UTF-8. */
-const sorted = (keys) => keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-
 const ENDS = ['unknown', 'not_executed'];
 
 function* pieces(steps) {
@@ -77,7 +75,7 @@ function* pieces(steps) {
 
 export class Counter {
   #client;
-  #session;
+  #instance;
   #wallMs;
   #attempts;
   #busy = Promise.resolve();
@@ -91,9 +89,9 @@ export class Counter {
     this.#client = client;
     this.#wallMs = wallMs;
     this.#attempts = attempts;
-    this.#session = new Session({
+    this.#instance = new Instance({
       prefix: checkName('prefix', prefix, /[:{}]/),
-      instance: checkName('instance id', instance ?? randomUUID(), /:/),
+      id: checkName('instance id', instance ?? randomUUID(), /:/),
       thresholdMs,
       seq: instance === undefined ? 0 : randomInt(2 ** 48 - 1), // an earlier life may have numbered
     });
@@ -116,26 +114,19 @@ export class Counter {
     return this.#alone(() => this.#inPieces(made));
   }
 
-  heartbeat() { return this.#alone(() => this.#run(new Map())); }
+  heartbeat() { return this.#alone(() => this.#drive(this.#instance.heartbeat())); }
 
   clear_on_instance() {
-    return this.#alone(() => this.#all([...this.#session.memory.keys()], { kind: 'delete_on_instance', n: 0n }));
+    return this.#alone(() => this.#all([...this.#instance.memory.keys()], { kind: 'set_on_instance', n: 0n }));
   }
 
-  /** R16: the slices, then the session, whatever became of the slices. */
-  leave() {
-    return this.#alone(async () => {
-      const step = { kind: 'set_on_instance', n: 0n };
-      const keys = sorted([...this.#session.memory.keys()]);
-      if (this.#session.session) await this.#inPieces(keys.map((key) => ({ key, ...step })));
-      await this.#drive(this.#session.leave());
-    });
-  }
+  /** R16. */
+  leave() { return this.#alone(() => this.#drive(this.#instance.leave())); }
 
   clear() {
     return this.#alone(async () => {
       const stored = await this.#stored();
-      const keys = new Set([...stored, ...this.#session.memory.keys()]);
+      const keys = new Set([...stored, ...this.#instance.memory.keys()]);
       await this.#all([...keys], { kind: 'set', n: 0n });
     });
   }
@@ -148,7 +139,8 @@ export class Counter {
 
   async #stored() {
     try {
-      return await this.#client.sendCommand(['SMEMBERS', `distkit:{${this.#session.prefix}}:keys`]);
+      const listed = await this.#client.sendCommand(['HGETALL', `distkit:{${this.#instance.prefix}}:keys`], AS_LIST);
+      return listed.filter((_, at) => at % 2 === 0 && listed[at + 1] === '0'); // the others are tombstones
     } catch (error) {
       if (error instanceof ErrorReply) throw error;
       throw new CounterError('not_executed', `nothing was cleared: ${error.message}`);
@@ -196,7 +188,7 @@ export class Counter {
   }
 
   #run(work) {
-    return this.#drive(this.#session.call(work));
+    return this.#drive(this.#instance.call(work));
   }
 
   async #drive(call) {

@@ -10,7 +10,7 @@ const CONDITIONAL = ['inc_if', 'set_if', 'set_on_instance_if'];
 const OTHERS = ['heartbeat', 'clear_on_instance', 'clear', 'leave', 'batch', 'together'];
 const FAULTS = ['lose_reply', 'give_up', 'lose_replies', 'give_up_from', 'refuse', 'late_copy',
   'empty', 'lose_key', 'rollback', 'reuse'];
-const WALL = 5; // ARGV[6]
+const WALL = 6; // ARGV[7]
 const AS_BYTES = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } };
 
 const client = createClient({ url: process.env.DISTKIT_URL, disableOfflineQueue: true });
@@ -19,6 +19,7 @@ await client.connect();
 
 let history; // { prefix, threshold_ms }
 let instances = new Map();
+let keys = new Set(); // those that the history names
 let copies = []; // commands that the network has kept
 let snapshot = new Map(); // Redis key -> what DUMP said
 let wallMs;
@@ -76,6 +77,9 @@ async function call(message) {
   const counter = instances.get(message.instance) ?? join(message.instance);
   wallMs = message.wall_ms;
   faults = new Faults(message);
+  for (const { key } of [message, ...(message.steps ?? []), ...(message.calls ?? [])]) {
+    if (key !== undefined) keys.add(key);
+  }
   if (message.op === 'together') {
     return { answers: await Promise.all(message.calls.map((asked) => answered(() => single(counter, asked)))) };
   }
@@ -119,10 +123,10 @@ function named(op, answer) {
   return { new: pair(after), old: pair(before), applied };
 }
 
-async function redisKeys() {
+// Every Redis key that this history may have made. The server is not searched: it may hold many others.
+function redisKeys() {
   const root = `distkit:{${history.prefix}}`;
-  const keys = await client.sMembers(`${root}:keys`);
-  return [`${root}:instances`, `${root}:keys`, ...keys.map((key) => `${root}:counter:${key}`)];
+  return [`${root}:instances`, `${root}:keys`, ...[...keys].map((key) => `${root}:counter:${key}`)];
 }
 
 const EVENTS = {
@@ -134,6 +138,7 @@ const EVENTS = {
   reset(message) {
     history = message;
     instances = new Map();
+    keys = new Set();
     copies = [];
     snapshot = new Map();
     return {};
@@ -143,7 +148,7 @@ const EVENTS = {
     return {};
   },
   async empty() {
-    await client.del(await redisKeys());
+    await client.del(redisKeys());
     return {};
   },
   async lose_key({ key }) {
@@ -152,14 +157,14 @@ const EVENTS = {
   },
   async snapshot() {
     snapshot = new Map();
-    for (const name of await redisKeys()) {
+    for (const name of redisKeys()) {
       const content = await client.sendCommand(['DUMP', name], AS_BYTES);
       if (content !== null) snapshot.set(name, content);
     }
     return {};
   },
   async roll_back() {
-    await client.del(await redisKeys());
+    await client.del(redisKeys());
     for (const [name, content] of snapshot) await client.sendCommand(['RESTORE', name, '0', content]);
     return {};
   },
