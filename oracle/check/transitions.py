@@ -40,7 +40,7 @@ from oracle.check.events import (
 )
 from oracle.check.linearizability import Linearizations
 from oracle.check.redis_keys import EVERYTHING, INSTANCES, lose, restore, snapshot
-from oracle.check.state import Context, Protocol, Slot
+from oracle.check.state import MORE, ONE_KEY, Context, Protocol, Slot
 from oracle.model import (
     Change,
     CounterState,
@@ -116,10 +116,10 @@ class Effect(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What an event of an instance has to know of the past: whether Redis has fallen back to an
+    """What an event of an instance has to know of the past: how much of Redis has fallen back to an
     earlier state, and whether there is a loss that nobody has found."""
 
-    rolled_back: bool
+    rolled_back: int
     unfound: bool
 
     @classmethod
@@ -203,14 +203,12 @@ def _check_answer(slot: Slot, message: Message, answer: Answer, past: Past) -> S
     rollback makes Redis forget what earlier answers told: from then on they do not count."""
     if answer.closed_alive:
         properties.check(properties.Closed(answer.closed_alive, past.unfound))
-    if past.rolled_back:
-        return slot
-    if answer.ran:
+    if answer.ran and not past.rolled_back:
         assert isinstance(message, Request)
         properties.check(properties.Executed(slot.last_run, (message.session, message.seq)))
         slot = slot._replace(last_run=(message.session, message.seq))
     in_flight = slot.instance.sent if slot.instance is not None else None
-    if answer.record and message == in_flight:
+    if answer.record and message == in_flight and past.rolled_back < MORE:
         properties.check(properties.Answered(slot.first_record, answer.record))
         slot = slot._replace(first_record=answer.record)
     return slot
@@ -341,6 +339,7 @@ def _lose_writes(context: Context, can_be_found: bool) -> Context:
 def _restore(context: Context, number: int) -> Context:
     """The restored snapshot is used up. The others stay as long as they can still be restored."""
     whole = context.snapshots[number].key == EVERYTHING
+    rolled_back = MORE if whole or context.rolled_back else ONE_KEY
     context = _lose_writes(_spend(context, "rollbacks" if whole else "key_rollbacks"), True)
     others = context.snapshots[:number] + context.snapshots[number + 1 :]
     left = context.left
@@ -349,4 +348,4 @@ def _restore(context: Context, number: int) -> Context:
         for other in others
         if (left.rollbacks if other.key == EVERYTHING else left.key_rollbacks)
     )
-    return context._replace(snapshots=kept, rolled_back=True, moves_of_epoch=0)
+    return context._replace(snapshots=kept, rolled_back=rolled_back, moves_of_epoch=0)

@@ -87,8 +87,8 @@ def reduced(world: World, reductions: tuple[str, ...] = REDUCTIONS) -> frozenset
     if "time" in reductions:
         world = relative_world(world)
     wall, server, context, slots = world
-    if "past" in reductions and context.rolled_back:
-        slots = tuple(map(without_past, slots))
+    if "past" in reductions:
+        slots = tuple(without_past(slot, context.rolled_back) for slot in slots)
     for place, name in enumerate(NAMES[: len(slots)]):
         if "records" in reductions:
             seq = in_flight(slots[place])
