@@ -15,7 +15,7 @@ from oracle.check.broken import BROKEN
 from oracle.check.properties import PROPERTIES, Property
 from oracle.cli.manifest import read_manifest
 from tests.equivalence.scenarios import SCENARIOS
-from tests.oracle.worlds import MANIFEST
+from tests.oracle import MANIFEST
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "spec"
