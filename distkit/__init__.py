@@ -11,10 +11,12 @@ from distkit.errors import (
     CounterOverflowError,
     DistkitError,
     InvalidKeyError,
+    MisuseError,
     NotExecutedError,
     OutcomeUnknownError,
 )
 from distkit.protocols import AsyncCounter, Counter
+from distkit.tracing import RequestReport
 
 __version__ = "0.1.0"
 
@@ -27,8 +29,10 @@ __all__ = [
     "CounterState",
     "DistkitError",
     "InvalidKeyError",
+    "MisuseError",
     "NotExecutedError",
     "OutcomeUnknownError",
+    "RequestReport",
     "StrictInstanceAwareCounter",
     "__version__",
     "always",

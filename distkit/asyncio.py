@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import redis.asyncio
 
-from distkit.base import CounterBase
+from distkit.base import CounterBase, Options
 from distkit.core import operations
 from distkit.core.operations import Change, Comparator, CounterState
-from distkit.redis.shared import Clock
+from distkit.redis.script import Clock
 from distkit.tasks import TaskDriver
+from distkit.tracing import OnRequest
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -23,8 +24,9 @@ __all__ = ["StrictInstanceAwareCounter"]
 class StrictInstanceAwareCounter(CounterBase):
     """`distkit.StrictInstanceAwareCounter` for asyncio: every call is a coroutine.
 
-    One object is one instance, in one event loop. Tasks can share it; those that wait while a
-    request is in flight share the next request. It cannot be copied or pickled.
+    One object is one instance. Tasks can share it; those that wait while a request is in flight
+    share the next request. It can move to another event loop once the last one has stopped. It
+    cannot be copied or pickled.
 
     Errors in the arguments are raised by the `await`, like all others, and before anything is sent.
     Calls raise the same errors as the synchronous counter's, and batches follow the same rules.
@@ -39,7 +41,8 @@ class StrictInstanceAwareCounter(CounterBase):
     Args:
         client: a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster` with any settings, or a
             fake of one.
-        prefix, dead_instance_threshold_ms, instance_id, clock_ms: as for the synchronous counter.
+        prefix, dead_instance_threshold_ms, instance_id, reply_timeout_ms, on_request, clock_ms: as
+            for the synchronous counter.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
@@ -54,10 +57,22 @@ class StrictInstanceAwareCounter(CounterBase):
         *,
         dead_instance_threshold_ms: int = 30_000,
         instance_id: str | None = None,
+        reply_timeout_ms: int | None = None,
+        on_request: OnRequest | None = None,
         clock_ms: Clock | None = None,
+        label: str | None = None,
     ) -> None:
         self._driver: TaskDriver = TaskDriver(
-            client, prefix, dead_instance_threshold_ms, instance_id, clock_ms
+            client,
+            prefix,
+            Options(
+                dead_instance_threshold_ms,
+                instance_id,
+                reply_timeout_ms,
+                on_request,
+                clock_ms,
+                label,
+            ),
         )
 
     async def __aenter__(self) -> Self:

@@ -11,14 +11,55 @@ import secrets
 import uuid
 import weakref
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from distkit.core import operations
 from distkit.core.batching import Queue
-from distkit.core.instance import Instance
-from distkit.core.operations import Step
-from distkit.core.pulse import Pulse
-from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
+from distkit.core.instance import Instance, Purpose, Request
+from distkit.core.operations import LOOK, Step
+from distkit.core.pulse import Pulse, Report, promise_ms
+from distkit.errors import NotExecutedError
+from distkit.keys import (
+    LIMIT,
+    Keyspace,
+    checked_int,
+    checked_label,
+    checked_name,
+    default_label,
+)
+from distkit.redis.meaning import Abandoned
+from distkit.redis.script import Clock, Sweep, Wall
+from distkit.redis.settings import deadline_s
+from distkit.tracing import OnRequest
+
+
+class Options(NamedTuple):
+    """The arguments of a counter's constructor, after the client and the prefix."""
+
+    threshold_ms: int
+    instance_id: str | None
+    reply_timeout_ms: int | None
+    on_request: OnRequest | None
+    clock_ms: Clock | None
+    label: str | None
+
+    def deadline(self) -> float:
+        """How long a transmission waits for its reply, in seconds."""
+        return deadline_s(self.reply_timeout_ms, self.threshold_ms)
+
+    def wall(self) -> Wall:
+        return Wall(self.clock_ms)
+
+
+SWEEP: Final = 10
+"""At how many counters that an instance does not remember it looks with each heartbeat."""
+
+LONG_SWEEP: Final = 100
+LONG_SWEEPS: Final = 20
+"""While it finds what crashed instances left: at how many at once, and how often."""
+
+NOTHING: Final = (0, 0)
+"""The outcome of a look at a counter that nobody counts in: it has vanished, if all have left."""
 
 
 class Driver(ABC):
@@ -26,15 +67,18 @@ class Driver(ABC):
 
     Args:
         client: the redis-py client.
-        prefix, threshold_ms, instance_id: as for the counter.
+        prefix: the namespace.
+        options: the other arguments of the counter.
 
     Attributes:
         client: the redis-py client.
         space: the Redis keys of the prefix.
-        transport: sends a request. It can be replaced.
+        transport: the way to Redis.
         instance: this instance's side of the protocol.
         queue: the callers that wait.
-        pulse: when the next heartbeat is due.
+        pulse: how long to wait between heartbeats.
+        report: what the log is told.
+        sweep: how far the search for what crashed instances left has come.
         is_alive: whether the program is inside the counter's `with` block.
     """
 
@@ -44,13 +88,14 @@ class Driver(ABC):
     instance: Instance
     queue: Queue
     pulse: Pulse
+    report: Report
+    sweep: Sweep
     is_alive: bool
 
-    def __init__(
-        self, client: object, prefix: str, threshold_ms: int, instance_id: str | None
-    ) -> None:
-        name = str(uuid.uuid4()) if instance_id is None else instance_id
-        threshold = checked_int(threshold_ms, "dead_instance_threshold_ms")
+    def __init__(self, client: object, prefix: str, options: Options) -> None:
+        given = options.instance_id
+        name = str(uuid.uuid4()) if given is None else given
+        threshold = checked_int(options.threshold_ms, "dead_instance_threshold_ms")
         if not 1 <= threshold <= LIMIT:
             raise ValueError(
                 f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
@@ -58,24 +103,62 @@ class Driver(ABC):
         self.client = client
         self.space = Keyspace(prefix)
         # An earlier instance may have used an id that was given: its requests had low numbers.
-        seq = 0 if instance_id is None else secrets.randbits(40)
-        self.instance = Instance(self.space, checked_name(name, "instance_id"), threshold, seq)
+        seq = 0 if given is None else secrets.randbits(40)
+        self._label = None if options.label is None else checked_label(options.label)
+        self.instance = Instance(
+            self.space, checked_name(name, "instance_id"), threshold, seq, self._label_now()
+        )
+        self.sweep = Sweep(self.space)
         self.queue = Queue()
         self.pulse = Pulse(threshold)
+        self.report = Report(name)
         self.is_alive = False
         _drivers.add(self)
+
+    def heard(self, request: Request) -> None:
+        """A request was answered."""
+        if request.purpose is not Purpose.CALL:
+            self.report.putting_back(self.instance.to_put_back)
+
+    def conclude(self, request: Request, error: Exception) -> None:
+        """End the call with what ended the request. If a copy of it may have been executed, or no
+        server could be reached, the callers get an error that says so. Otherwise they get this
+        error itself: the server refused the request, or nothing was sent."""
+        if isinstance(error, Abandoned):
+            self.instance.give_up(error.__cause__)
+        elif request.arrived:
+            self.instance.give_up(error)
+        else:
+            self.instance.refuse(error)
 
     @abstractmethod
     def reset_after_fork(self) -> None:
         """In a forked child: become a new instance, with a new id and nothing remembered."""
-        self.instance = Instance(self.space, str(uuid.uuid4()), self.instance.threshold_ms)
+        threshold_ms = self.instance.threshold_ms
+        self.instance = Instance(
+            self.space, str(uuid.uuid4()), threshold_ms, label=self._label_now()
+        )
+        self.sweep = Sweep(self.space)
+        if self.is_alive:
+            self.instance.promise_ms = promise_ms(threshold_ms)
         self.queue = Queue()
+        self.report = Report(self.instance.instance_id)
 
     def enter(self) -> None:
         """Begin a life: RuntimeError if it has begun already."""
         if self.is_alive:
             raise RuntimeError("this instance is alive already: its `with` block is inside itself")
         self.is_alive = True
+        self.instance.promise_ms = promise_ms(self.instance.threshold_ms)
+
+    def _label_now(self) -> str:
+        return default_label() if self._label is None else self._label
+
+    def unknown_counters(self, most: int) -> list[Step]:
+        """A look at some of the counters that the sweep has found and this instance does not
+        remember."""
+        memory = self.instance.memory
+        return [Step(key, LOOK) for key in self.sweep.take(most) if key not in memory]
 
     def clearing_of_this_instance(self) -> list[Step]:
         """A step for every key of which this instance may have a slice."""
@@ -110,6 +193,11 @@ class CounterBase:
             "a counter cannot be copied or pickled: two copies would act as one instance and lose "
             "counts. Create another counter with the same prefix instead"
         )
+
+
+def not_scanned(end: Abandoned) -> NotExecutedError:
+    """The error of a `clear` that could not learn which keys there are."""
+    return NotExecutedError(f"no reply from Redis ({end.__cause__}): nothing was deleted")
 
 
 _drivers: weakref.WeakSet[Driver] = weakref.WeakSet()

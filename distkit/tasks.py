@@ -9,25 +9,30 @@ which executes it once, and a caller that was cancelled while queued is not sent
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import redis.asyncio
 
-from distkit.base import Driver
+from distkit.base import LONG_SWEEP, LONG_SWEEPS, NOTHING, SWEEP, Driver, Options, not_scanned
 from distkit.core.batching import Batch, result_of
-from distkit.core.instance import Outcome
+from distkit.core.instance import Kind, Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.core.pulse import Report
+from distkit.errors import InvalidKeyError, MisuseError
 from distkit.redis.asyncio import Transport, transport_for
-from distkit.redis.shared import SCAN_ERRORS, Abandoned, Clock, KnownKeys
+from distkit.redis.meaning import Abandoned
+from distkit.redis.script import Scan
+from distkit.tracing import checked_hook, observed_async
 
 
 class TaskDriver(Driver):
     """The driver of the asyncio counter.
 
     Attributes:
+        send: sends one request and returns its reply; tests replace it.
         heart: the heartbeat task, inside `async with`.
     """
 
@@ -35,18 +40,20 @@ class TaskDriver(Driver):
         self,
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
         prefix: str,
-        threshold_ms: int,
-        instance_id: str | None,
-        clock_ms: Clock | None,
+        options: Options,
     ) -> None:
-        self.transport: Transport = transport_for(client, clock_ms)
-        super().__init__(client, prefix, threshold_ms, instance_id)
+        super().__init__(client, prefix, options)
+        self.transport: Transport = transport_for(client, options.wall(), options.deadline())
+        self.send: Callable[[Request], Awaitable[Reply]] = observed_async(
+            self.transport.send, checked_hook(options.on_request)
+        )
         self.heart: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._driving: asyncio.Future[Any] | None = None  # a caller, or a task for all callers
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
-        self._driving = self.heart = None
+        self._driving = self.heart = self._loop = None
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -65,16 +72,14 @@ class TaskDriver(Driver):
         try:
             await self.leave()
         except Exception as failure:
-            Report(self.instance.instance_id).could_not_leave(failure)
+            self.report.could_not_leave(failure)
+        finally:
+            self.instance.promise_ms = 0
 
     async def leave(self) -> None:
-        """R16: remove the slices first, because a later instance of this id cannot know them."""
-        try:
-            if self.instance.has_opened:
-                await self.batch(self.clearing_of_this_instance())
-        finally:
-            for failure in await self.run((), leaving=True):
-                Report(self.instance.instance_id).could_not_leave(failure)
+        """R16: drop the slices and close the session."""
+        for failure in await self.run((), Kind.LEAVE):
+            result_of(failure)
 
     def _start_heart(self) -> None:
         beating = _beat(weakref.ref(self), Report(self.instance.instance_id), self.pulse.interval_s)
@@ -94,24 +99,45 @@ class TaskDriver(Driver):
         return batch.results()
 
     async def heartbeat(self) -> None:
-        for failure in await self.run(()):
+        for failure in await self.run((), Kind.BEAT):
             result_of(failure)
+
+    async def clean_up(self) -> None:
+        """R18: look at some counters that this instance does not remember, so that what crashed
+        instances left goes. While it finds such counters, it goes on."""
+        most = SWEEP
+        for _ in range(LONG_SWEEPS):
+            if not self.sweep.found:
+                await self._scan(self.sweep)
+            looks = self.unknown_counters(most)
+            if not looks or NOTHING not in await self.run(looks, Kind.LOOKS):
+                return
+            most = LONG_SWEEP
 
     async def known_keys(self) -> set[str]:
         """The keys of every counter of the prefix."""
-        scan = KnownKeys(self.space)
-        while not scan.done:
-            try:
-                scan.hear(await self.client.execute_command(*scan.command, **scan.options))
-            except SCAN_ERRORS as error:
-                raise scan.judged(error) from error
+        scan = Scan(self.space)
+        try:
+            while not scan.done:
+                await self._scan(scan)
+        except InvalidKeyError:
+            await self.heartbeat()  # a better error, if all of the prefix has another layout
+            raise
         return scan.found
 
-    async def run(self, todo: Sequence[Step], leaving: bool = False) -> list[Outcome]:
-        """Run the steps of one request; none at all are a heartbeat. Returns their outcomes."""
+    async def _scan(self, scan: Scan) -> None:
+        try:
+            await self.transport.scan(scan)
+        except Abandoned as end:
+            raise not_scanned(end) from end.__cause__
+
+    async def run(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> list[Outcome]:
+        """Run the steps of one request. Returns their outcomes; of a heartbeat, its error."""
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
         caller = _Caller(loop=loop)
-        caller.steps, caller.leaving = todo, leaving
+        caller.driver, caller.steps, caller.kind = self, todo, kind
         self.queue.join(caller)
         if self.is_alive and self.heart is None:
             self._start_heart()
@@ -122,24 +148,55 @@ class TaskDriver(Driver):
         self._driving = caller
         try:
             while not caller.done():
-                await self._serve_a_group()
+                await self._serve_a_group(loop)
         finally:
-            caller.cancel()  # if it was cancelled meanwhile, nobody waits for it any more
-            if self.queue.successor(caller) is not None:
-                self._driving = loop.create_task(self._drive())
+            if loop.is_running():
+                caller.cancel()  # if it was cancelled meanwhile, nobody waits for it any more
+                self._go_on(loop, caller)
         return caller.result()
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on the counter is used in this event loop. What the old one left in flight is
+        sent again; callers that waited in a loop that is closed now are forgotten."""
+        old = self._loop
+        if old is not None and old.is_running():
+            raise MisuseError(
+                "this counter is in use in another event loop, which is still running: create one "
+                "counter for each event loop. Nothing was sent"
+            )
+        if old is not None:
+            self.queue.forget(_Caller.is_stranded)
+            self._driving = self.heart = None
+        self._loop = loop
+
+    def gave_up(self) -> None:
+        """A caller was cancelled. If nobody waits for the request in flight any more, stop waiting
+        for its reply: it stays in flight, and whoever comes next sends it again on a connection
+        that may be better."""
+        driving = self._driving
+        if isinstance(driving, asyncio.Task) and self.queue.is_abandoned:
+            driving.cancel()
 
     # --- Driving ---------------------------------------------------------------------------------
 
-    async def _drive(self) -> None:
-        """Send for one group after the other until nobody waits."""
-        while self.queue.is_busy:
-            await self._serve_a_group()
-            # Let the callers that were just served queue again. Otherwise every second request
-            # would carry only the few that had just missed one.
-            await asyncio.sleep(0)
+    def _go_on(self, loop: asyncio.AbstractEventLoop, stops: _Caller | None) -> None:
+        """The one that drives stops: a task drives for those that still wait."""
+        if self.queue.successor(stops) is not None:
+            self._driving = loop.create_task(self._drive(loop))
 
-    async def _serve_a_group(self) -> None:
+    async def _drive(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send for one group after the other until nobody waits."""
+        try:
+            while self.queue.is_busy:
+                await self._serve_a_group(loop)
+                # Let the callers that were just served queue again. Otherwise every second request
+                # would carry only the few that had just missed one.
+                await asyncio.sleep(0)
+        finally:
+            if loop.is_running():
+                self._go_on(loop, None)  # it was cancelled
+
+    async def _serve_a_group(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send for the group that was left unfinished, or for the next one."""
         instance, call = self.instance, self.queue.take()
         if call is None:  # every caller was cancelled
@@ -148,12 +205,15 @@ class TaskDriver(Driver):
         while not call.done:
             request = instance.speak()
             try:
-                instance.hear(await self.transport.send(request))
-                self.pulse.heard()
-            except Abandoned as end:
-                instance.give_up(end.__cause__)
+                instance.hear(await self.send(request))
+                self.heard(request)
             except Exception as error:
-                instance.refuse(error)
+                if not loop.is_running():
+                    # The loop ended, and this coroutine is being closed: the error is redis-py's
+                    # attempt to await something. By now another loop may be driving, so the request
+                    # stays in flight.
+                    raise GeneratorExit from error
+                self.conclude(request, error)
         self.queue.hand_out()
 
 
@@ -161,18 +221,30 @@ class _Caller(asyncio.Future[list[Outcome]]):
     """A task that waits for its steps: the future that it awaits, and is cancelled with. A
     `batching.Caller`."""
 
-    __slots__ = ("leaving", "steps")
+    __slots__ = ("driver", "kind", "steps")
 
+    driver: TaskDriver
     steps: Sequence[Step]
-    leaving: bool
+    kind: Kind
+
+    def cancel(self, msg: Any = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.driver.gave_up()
+        return cancelled
+
+    def is_stranded(self) -> bool:
+        """Whether its event loop is closed, so that it waits for nothing any more."""
+        return self.get_loop().is_closed()
 
     def finish(self, outcomes: list[Outcome]) -> None:
         if not self.done():
-            self.set_result(outcomes)
+            with contextlib.suppress(RuntimeError):  # its event loop is closed
+                self.set_result(outcomes)
 
 
 async def _beat(ref: weakref.ref[TaskDriver], report: Report, wait_s: float) -> None:
-    """Send a heartbeat whenever a third of the threshold has passed without a request.
+    """Send a heartbeat whenever a third of the threshold has passed, and clean up.
 
     The driver is held weakly: the task ends when the program forgets the counter.
     """
@@ -181,11 +253,12 @@ async def _beat(ref: weakref.ref[TaskDriver], report: Report, wait_s: float) -> 
         driver = ref()
         if driver is None:
             return
-        if driver.pulse.is_due():
-            try:
-                await driver.heartbeat()
-                report.succeeded()
-            except Exception as error:
-                report.failed(error)
-        wait_s = driver.pulse.wait_s()
+        wait_s = driver.pulse.interval_s
+        try:
+            await driver.heartbeat()
+            await driver.clean_up()
+            report.succeeded()
+        except Exception as error:
+            wait_s = driver.pulse.retry_s
+            report.failed(error)
         del driver

@@ -10,7 +10,7 @@ from typing import Any, overload
 import distkit.asyncio
 from distkit.base import Driver
 from distkit.counter import StrictInstanceAwareCounter
-from distkit.redis.shared import Script
+from distkit.redis.script import Script
 from distkit.tasks import TaskDriver
 from distkit.threads import ThreadDriver
 
@@ -22,10 +22,10 @@ def driver_of(counter: distkit.asyncio.StrictInstanceAwareCounter) -> TaskDriver
 def driver_of(
     counter: StrictInstanceAwareCounter | distkit.asyncio.StrictInstanceAwareCounter,
 ) -> ThreadDriver | TaskDriver:
-    """What is inside a counter: `instance`, `queue`, `pulse`, `space`, `heart` and `transport`.
+    """What is inside: `instance`, `queue`, `pulse`, `space`, `heart`, `transport`, `send`.
 
-    Replace `transport` to see, delay or lose requests. `run` executes steps in one request, and
-    `leave` does what the end of a `with` block does (R16).
+    Replace `send` to see, delay or lose requests. `run` executes steps in one request, and `leave`
+    does what the end of a `with` block does (R16).
     """
     return counter._driver
 

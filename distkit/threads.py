@@ -10,45 +10,49 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
 
-from distkit.base import Driver
+from distkit.base import LONG_SWEEP, LONG_SWEEPS, NOTHING, SWEEP, Driver, Options, not_scanned
 from distkit.core.batching import Batch, result_of
-from distkit.core.instance import Outcome
+from distkit.core.instance import Kind, Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.core.pulse import Report
-from distkit.redis.shared import SCAN_ERRORS, Abandoned, Clock, KnownKeys
+from distkit.errors import InvalidKeyError, MisuseError
+from distkit.redis.meaning import Abandoned
+from distkit.redis.script import Scan
 from distkit.redis.sync import Transport, transport_for
+from distkit.tracing import checked_hook, observed
 
 
 class ThreadDriver(Driver):
     """The driver of the synchronous counter.
 
     Attributes:
+        send: sends one request and returns its reply; tests replace it.
         heart: the heartbeat thread, inside `with`.
     """
 
     def __init__(
-        self,
-        client: redis.Redis | redis.RedisCluster,
-        prefix: str,
-        threshold_ms: int,
-        instance_id: str | None,
-        clock_ms: Clock | None,
+        self, client: redis.Redis | redis.RedisCluster, prefix: str, options: Options
     ) -> None:
-        self.transport: Transport = transport_for(client, clock_ms)
-        super().__init__(client, prefix, threshold_ms, instance_id)
+        super().__init__(client, prefix, options)
+        self.transport: Transport = transport_for(client, options.wall(), options.deadline())
+        self.send: Callable[[Request], Reply] = observed(
+            self.transport.send, checked_hook(options.on_request)
+        )
         self.heart: Heart | None = None
         self._mutex = threading.Lock()  # guards the queue and the leader
         self._leader: _Thread | None = None
+        self._inside: dict[int, _Thread] = {}  # each thread's last call
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
         self._mutex = threading.Lock()
         self._leader = None
+        self._inside = {}
         self.heart = None  # a child inherits no threads: the next call starts another
 
     @property
@@ -72,16 +76,14 @@ class ThreadDriver(Driver):
         try:
             self.leave()
         except Exception as failure:
-            Report(self.instance.instance_id).could_not_leave(failure)
+            self.report.could_not_leave(failure)
+        finally:
+            self.instance.promise_ms = 0
 
     def leave(self) -> None:
-        """R16: remove the slices first, because a later instance of this id cannot know them."""
-        try:
-            if self.instance.has_opened:
-                self.batch(self.clearing_of_this_instance())
-        finally:
-            for failure in self._serve(_Thread((), leaving=True)):
-                Report(self.instance.instance_id).could_not_leave(failure)
+        """R16: drop the slices and close the session."""
+        for failure in self._serve(_Thread((), Kind.LEAVE)):
+            result_of(failure)
 
     def _start_heart(self) -> None:
         self.heart = Heart(self)
@@ -104,30 +106,57 @@ class ThreadDriver(Driver):
         return batch.results()
 
     def heartbeat(self) -> None:
-        for failure in self.run(()):
+        for failure in self.run((), Kind.BEAT):
             result_of(failure)
+
+    def clean_up(self) -> None:
+        """R18: look at some counters that this instance does not remember, so that what crashed
+        instances left goes. While it finds such counters, it goes on."""
+        most = SWEEP
+        for _ in range(LONG_SWEEPS):
+            if not self.sweep.found:
+                self._scan(self.sweep)
+            looks = self.unknown_counters(most)
+            if not looks or NOTHING not in self.run(looks, Kind.LOOKS):
+                return
+            most = LONG_SWEEP
 
     def known_keys(self) -> set[str]:
         """The keys of every counter of the prefix."""
-        scan = KnownKeys(self.space)
-        while not scan.done:
-            try:
-                scan.hear(self.client.execute_command(*scan.command, **scan.options))
-            except SCAN_ERRORS as error:
-                raise scan.judged(error) from error
+        scan = Scan(self.space)
+        try:
+            while not scan.done:
+                self._scan(scan)
+        except InvalidKeyError:
+            self.heartbeat()  # a better error, if all of the prefix has another layout
+            raise
         return scan.found
 
-    def run(self, todo: Sequence[Step]) -> list[Outcome]:
-        """Run the steps of one request; none at all are a heartbeat. Returns their outcomes."""
+    def _scan(self, scan: Scan) -> None:
+        try:
+            self.transport.scan(scan)
+        except Abandoned as end:
+            raise not_scanned(end) from end.__cause__
+
+    def run(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> list[Outcome]:
+        """Run the steps of one request. Returns their outcomes; of a heartbeat, its error."""
         if self.is_alive and self.heart is None:
             self._start_heart()
-        return self._serve(_Thread(todo))
+        return self._serve(_Thread(todo, kind))
 
     # --- Leading ---------------------------------------------------------------------------------
 
     def _serve(self, caller: _Thread) -> list[Outcome]:
         """Wait until the caller's steps are done. Lead if nobody does."""
+        thread = threading.get_ident()
+        last = self._inside.get(thread)
+        if last is not None and not last.gone:
+            raise MisuseError(
+                "this thread is inside a call of the same counter already (a signal handler or a "
+                "__del__ was run there): it would wait for itself. Nothing was sent"
+            )
         try:
+            self._inside[thread] = caller
             with self._mutex:
                 if self._leader is None or self._leader.gone:
                     self._leader = caller
@@ -140,6 +169,7 @@ class ThreadDriver(Driver):
                 self._serve_a_group()
         finally:
             caller.gone = True
+            self._inside.pop(thread, None)
             if self._leader is caller:
                 self._hand_over(caller)
         return caller.outcomes
@@ -169,12 +199,10 @@ class ThreadDriver(Driver):
         while not call.done:
             request = instance.speak()
             try:
-                instance.hear(self.transport.send(request))
-                self.pulse.heard()
-            except Abandoned as end:
-                instance.give_up(end.__cause__)
+                instance.hear(self.send(request))
+                self.heard(request)
             except Exception as error:
-                instance.refuse(error)
+                self.conclude(request, error)
         self.queue.hand_out()
 
 
@@ -186,11 +214,11 @@ class _Thread:
         gone: whether the thread neither waits nor leads any more.
     """
 
-    __slots__ = ("gate", "gone", "leaving", "outcomes", "steps")
+    __slots__ = ("gate", "gone", "kind", "outcomes", "steps")
 
-    def __init__(self, steps: Sequence[Step], leaving: bool = False) -> None:
+    def __init__(self, steps: Sequence[Step], kind: Kind = Kind.STEPS) -> None:
         self.steps = steps
-        self.leaving = leaving
+        self.kind = kind
         self.outcomes: list[Outcome] | None = None
         self.gone = False
         self.gate: threading.Lock | None = None
@@ -220,7 +248,7 @@ class _Thread:
 
 
 class Heart(threading.Thread):
-    """Sends a heartbeat whenever a third of the threshold has passed without a request.
+    """Sends a heartbeat whenever a third of the threshold has passed, and cleans up.
 
     It holds the driver weakly: it ends when the program forgets the counter.
     """
@@ -247,10 +275,11 @@ class Heart(threading.Thread):
             del driver
 
     def _beat(self, driver: ThreadDriver) -> None:
-        if driver.pulse.is_due():
-            try:
-                driver.heartbeat()
-                self._report.succeeded()
-            except Exception as error:
-                self._report.failed(error)
-        self._wait_s = driver.pulse.wait_s()
+        self._wait_s = driver.pulse.interval_s
+        try:
+            driver.heartbeat()
+            driver.clean_up()
+            self._report.succeeded()
+        except Exception as error:
+            self._wait_s = driver.pulse.retry_s
+            self._report.failed(error)

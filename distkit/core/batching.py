@@ -13,10 +13,10 @@ The rules this file keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
-from distkit.core.instance import Call, Outcome
+from distkit.core.instance import Call, Kind, Outcome
 from distkit.core.operations import Step
 from distkit.errors import NotExecutedError, OutcomeUnknownError
 
@@ -26,10 +26,15 @@ MOST_KEYS: Final = 100
 
 
 class Caller(Protocol):
-    """Somebody who waits for steps to be executed; no steps at all are a heartbeat."""
+    """Somebody who waits for steps to be executed.
+
+    Attributes:
+        steps: what it waits for. A heartbeat, and a caller that leaves, have none of their own.
+        kind: what its call is for. Steps can share a request; everything else goes alone.
+    """
 
     steps: Sequence[Step]
-    leaving: bool
+    kind: Kind
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the outcomes any more. If it was not taken yet, it never is."""
@@ -75,6 +80,17 @@ class Queue:
         group, queue = self._group_and_queue
         return bool(group or queue)
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether a group is under way, and nobody waits for it any more."""
+        group, _ = self._group_and_queue
+        return bool(group) and all(caller.cancelled() for caller in group)
+
+    def forget(self, is_lost: Callable[[Any], bool]) -> None:
+        """Remove callers that were not taken yet."""
+        group, queue = self._group_and_queue
+        self._group_and_queue = group, [caller for caller in queue if not is_lost(caller)]
+
     def take(self) -> Call | None:
         """The call of the group under way, or else of the next group; None if nobody waits."""
         group, queue = self._group_and_queue
@@ -88,7 +104,8 @@ class Queue:
         size = _how_many(queue) if len(queue) > 1 else 1
         group = queue[:size]
         # The call first: it belongs to nobody until there is a group.
-        self._call = _shared_call(group) if size > 1 else Call(group[0].steps, group[0].leaving)
+        first = group[0]
+        self._call = _shared_call(group) if size > 1 else Call(first.steps, first.kind)
         self._group_and_queue = group, queue[size:]
         self.is_shared = size > 1
         return self._call
@@ -107,7 +124,7 @@ class Queue:
             first += size
         self._group_and_queue = [], self._group_and_queue[1]
 
-    def successor(self, leader: Caller) -> Caller | None:
+    def successor(self, leader: Caller | None) -> Caller | None:
         """The caller that leads when this leader stops."""
         for callers in self._group_and_queue:
             for caller in callers:
@@ -130,9 +147,9 @@ def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
 
 
 def _how_many(queue: Sequence[Caller]) -> int:
-    """How many callers at the head of the queue fit into one request. A leaving caller goes alone
-    (R16)."""
-    if queue[0].leaving:
+    """How many callers at the head of the queue fit into one request. A caller that leaves goes
+    alone (R16), and so do looks, which share no counter with other steps (R18)."""
+    if queue[0].kind is not Kind.STEPS:
         return 1
     steps, count = 0, 0
     keys: set[str] = set()
@@ -140,7 +157,8 @@ def _how_many(queue: Sequence[Caller]) -> int:
         steps += len(caller.steps)
         for step in caller.steps:
             keys.add(step.key)
-        if caller.leaving or ((steps > MOST_STEPS or len(keys) > MOST_KEYS) and count):
+        is_full = steps > MOST_STEPS or len(keys) > MOST_KEYS
+        if caller.kind is not Kind.STEPS or (is_full and count):
             break
         count += 1
     return count

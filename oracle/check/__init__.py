@@ -4,8 +4,8 @@ every property in each.
 Read `search.py` first: it is the whole explorer in its plainest form. Then, in this order:
 
 * `world.py`: what can happen next in a world, and what it leads to. It is made of `state.py` (the
-  parts of a world, and its bounds), `calls.py` (what an instance can call), `events.py` (one class
-  for each kind of event) and `transitions.py` (what each event does).
+  parts of a world, and its bounds), `call_kinds.py` (what an instance can call), `events.py` (one
+  class for each kind of event) and `transitions.py` (what each event does).
 * `properties.py`: what must hold, each property once. `linearizability.py` is the search behind one
   of them, and `meaning.py` is R13's formula, which the tests compare with production.
 * `broken.py`: protocols that are wrong on purpose. Each breaks a property, so that the explorer is

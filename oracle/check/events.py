@@ -14,8 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn, get_args
 
-from oracle.check.calls import Steps
-from oracle.model import Message
+from oracle.model import Message, Steps
 
 # --- What happens to one instance, `who`, or to one of its requests -------------------------------
 

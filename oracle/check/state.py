@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from oracle import model
-from oracle.check.calls import KINDS, CallKind
+from oracle.check.call_kinds import KINDS, CallKind
 from oracle.check.linearizability import Linearizations
 from oracle.check.redis_keys import Snapshot
 from oracle.model import Instance, Map, Message, Reply, Server, View

@@ -16,7 +16,7 @@ from itertools import combinations
 from math import log10
 from typing import Any, NamedTuple
 
-from oracle.check.calls import AND, KINDS, THEN, CallKind, kinds
+from oracle.check.call_kinds import AND, KINDS, THEN, CallKind, kinds
 from oracle.check.state import Bounds
 
 # --- Features -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from oracle.check.calls import Steps, kinds
+from oracle.check.call_kinds import kinds
 from oracle.check.events import (
     Calls,
     ClockMoves,
@@ -40,7 +40,7 @@ from oracle.check.events import (
 from oracle.check.properties import Violation
 from oracle.check.state import NAMES, RIGHT, Bounds, Protocol, World, start
 from oracle.check.world import events, perform
-from oracle.model import Leave, Message, Open, Server, Step
+from oracle.model import Leave, Message, Open, Server, Step, Steps
 
 FORMAT = 3
 """The version of what `encode_trace` writes."""

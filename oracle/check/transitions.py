@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from oracle import model
 from oracle.check import properties
-from oracle.check.calls import Steps
 from oracle.check.events import (
     Calls,
     ClockMoves,
@@ -52,6 +51,7 @@ from oracle.model import (
     Reply,
     Request,
     Server,
+    Steps,
     View,
 )
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from itertools import permutations
 
 from oracle.check import properties
-from oracle.check.calls import HEARTBEAT, LEAVE, RELEASE
+from oracle.check.call_kinds import HEARTBEAT, LEAVE, RELEASE
 from oracle.check.events import (
     Calls,
     ClockMoves,

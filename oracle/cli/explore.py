@@ -23,7 +23,7 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from oracle.check.broken import BROKEN
-from oracle.check.calls import CallKind, kinds
+from oracle.check.call_kinds import CallKind, kinds
 from oracle.check.fast.parallel import divide, explore_in_parallel
 from oracle.check.fast.search import NO_BUDGET, Budget, Exploration, Options, Progress, explore
 from oracle.check.fast.tables import TooLarge
@@ -36,7 +36,7 @@ from oracle.cli.suite import explore_suite
 FOUND, BUDGET_ENDED = 1, 3
 LOG_SECONDS = 30
 
-console = Console(stderr=True)
+console: Console = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _word(value: object) -> str:
 # --- Options --------------------------------------------------------------------------------------
 
 
-class BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+class _BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "BUDGET"
 
     def convert(
@@ -129,7 +129,7 @@ class BudgetType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return Budget(seconds=int(digits)) if text.endswith("s") else Budget(states=int(digits))
 
 
-class KindsType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+class _KindsType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "KIND,KIND..."
 
     def convert(
@@ -167,9 +167,15 @@ class NumbersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 def _numbers(
     name: str, what: str, least: int
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    default = getattr(Bounds(), name)
+    default, one = getattr(Bounds(), name), name.removesuffix("s")
     return click.option(
-        "--" + name, default=default, show_default=True, type=NumbersType(least), help=what
+        f"--{name}",
+        f"--{one}",
+        name,
+        default=default,
+        show_default=True,
+        type=NumbersType(least),
+        help=what,
     )
 
 
@@ -197,7 +203,7 @@ def _file(name: str, what: str) -> Callable[[Callable[..., None]], Callable[...,
 @click.option(
     "--kinds",
     default=Bounds().kinds,
-    type=KindsType(),
+    type=_KindsType(),
     help="Default: every kind. Two steps of one call: inc_then_set, on two counters: inc_and_set.",
 )
 @_numbers(
@@ -226,7 +232,7 @@ def _file(name: str, what: str) -> Callable[[Callable[..., None]], Callable[...,
     help="Count states that differ only in the names of instances as different.",
 )
 @click.option(
-    "--budget", type=BudgetType(), default=NO_BUDGET, help="2000000 (states) or 90s (seconds)."
+    "--budget", type=_BudgetType(), default=NO_BUDGET, help="2000000 (states) or 90s (seconds)."
 )
 @click.option(
     "--processes",

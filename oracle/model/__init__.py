@@ -7,7 +7,8 @@ Read the modules in this order:
    to (state, reply).
 3. `messages.py`: the requests and replies.
 4. `instance.py`: the client side, that is, what an instance sends, learns and remembers.
-5. `calls.py`: which requests a whole call of the public API takes, and R1.
+5. `housekeeping.py`: what a heartbeat does besides.
+6. `calls.py`: which requests a whole call of the public API takes, and R1.
 
 The machine favours clarity over speed. States are immutable and hashable, nothing is cached, and
 there is no I/O, threading, clock or randomness. It implements R1 to R19 of `spec/RULES.md`, and
@@ -27,10 +28,12 @@ from oracle.model.calls import (
     clear_on_instance_steps,
     clear_steps,
     existing_counters,
+    make_heartbeat,
     make_leave,
     make_steps,
     name_error,
 )
+from oracle.model.housekeeping import LOOKS, RELEASES, Plan, Rounds, plan
 from oracle.model.instance import (
     NOT_EXECUTED,
     PATIENCE,
@@ -104,6 +107,7 @@ __all__ = [
     "HERE",
     "LIMIT",
     "LOOK",
+    "LOOKS",
     "METHODS",
     "MOST_COUNTERS",
     "MOST_STEPS",
@@ -113,6 +117,7 @@ __all__ = [
     "READS",
     "REFUSED",
     "RELATIONS",
+    "RELEASES",
     "RESTORE_CHUNK",
     "UNKNOWN",
     "VERSION",
@@ -138,8 +143,10 @@ __all__ = [
     "Operation",
     "Outcome",
     "Part",
+    "Plan",
     "Reply",
     "Request",
+    "Rounds",
     "Serve",
     "Server",
     "Session",
@@ -158,10 +165,12 @@ __all__ = [
     "finish_at_once",
     "give_up",
     "hear",
+    "make_heartbeat",
     "make_leave",
     "make_steps",
     "method",
     "name_error",
+    "plan",
     "recall",
     "run_steps",
     "serve",

@@ -173,15 +173,15 @@ def test_no_request_is_longer_than_its_bounds(real_server: RedisServer) -> None:
 def _sizes(counter: StrictInstanceAwareCounter) -> list[int]:
     """How many steps each request from now on carries, if any."""
     sizes: list[int] = []
-    real = driver_of(counter).transport
+    real = driver_of(counter).send
 
     class Measured:
         async def send(self, request: Request) -> Reply:
             if request.purpose is Purpose.CALL and request.call.by_key:
                 sizes.append(sum(map(len, request.call.by_key.values())))
-            return await real.send(request)
+            return await real(request)
 
-    driver_of(counter).transport = Measured()
+    driver_of(counter).send = Measured().send
     return sizes
 
 
@@ -189,15 +189,15 @@ class Held:
     """A transport that stops each request before it is sent, or its reply before it is heard."""
 
     def __init__(self, counter: StrictInstanceAwareCounter, *, after: bool) -> None:
-        self._real, self._after = driver_of(counter).transport, after
+        self._real, self._after = driver_of(counter).send, after
         self.reached, self.go = asyncio.Event(), asyncio.Event()
-        driver_of(counter).transport = self
+        driver_of(counter).send = self.send
 
     async def send(self, request: Request) -> Reply:
         if not self._after:
             self.reached.set()
             await self.go.wait()
-        reply = await self._real.send(request)
+        reply = await self._real(request)
         self.reached.set()
         await self.go.wait()
         return reply
@@ -262,7 +262,7 @@ def test_a_loop_that_ends_with_a_call_in_flight_leaves_it_to_the_next_one(
         held = Held(counter, after=True)
         task = asyncio.ensure_future(counter.inc("k"))
         await held.reached.wait()
-        driver_of(counter).transport = held._real
+        driver_of(counter).send = held._real
         assert not task.done()
         await client.connection_pool.disconnect()
         return counter
@@ -280,18 +280,18 @@ def test_a_reply_that_makes_no_sense_is_an_error_for_its_callers_and_no_hang(
     async def main() -> None:
         async with counter_on(real_server) as counter:
             await counter.inc("k")
-            real = driver_of(counter).transport
+            real = driver_of(counter).send
 
             class Garbled:
                 async def send(self, request: Request) -> Reply:
                     return [1, 2]
 
-            driver_of(counter).transport = Garbled()
+            driver_of(counter).send = Garbled().send
             answers = await asyncio.gather(
                 counter.inc("k"), counter.get("j"), return_exceptions=True
             )
             assert [type(answer) for answer in answers] == [ValueError, ValueError]
-            driver_of(counter).transport = real
+            driver_of(counter).send = real
             assert await counter.inc("k") == (2, 2)
 
     run(main())

@@ -26,6 +26,7 @@ from distkit import (
     ne,
 )
 from oracle import InMemoryCounter, InMemoryServer
+from oracle.model import METHODS
 from tests.harness.servers import RedisServer, free_port
 
 LIMIT = 2**53 - 1
@@ -54,7 +55,11 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "get_all": lambda counter, key: counter.get_all(["good", key]),
     "set_all_if": lambda counter, key: counter.set_all_if([("good", eq(0), 1), (key, eq(0), 1)]),
 }
-COUNTED = ["inc", "dec", "set", "set_on_instance"]
+COUNTED = [
+    name
+    for name, method in METHODS.items()
+    if method.operation.takes_count and not method.is_conditional
+]
 
 
 def _everything(client: redis.Redis) -> dict[Any, Any]:

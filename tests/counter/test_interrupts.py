@@ -25,7 +25,10 @@ from distkit import StrictInstanceAwareCounter
 
 OURS = {
     str(Path(distkit.__file__).parent / name)
-    for name in ("core/instance.py", "core/batching.py", "counter.py", "redis/sync.py")
+    for name in (
+        *("core/instance.py", "core/batching.py", "counter.py", "threads.py", "base.py"),
+        *("redis/sync.py", "redis/meaning.py", "redis/settings.py", "redis/script.py"),
+    )
 }
 SECONDS = 20
 

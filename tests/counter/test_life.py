@@ -24,7 +24,7 @@ from redis.retry import Retry
 import distkit.asyncio
 from distkit import StrictInstanceAwareCounter
 from distkit.core.instance import Purpose, Reply, Request
-from distkit.redis.shared import Abandoned
+from distkit.redis.meaning import Abandoned
 from distkit.testing import driver_of
 from tests.harness.servers import RedisServer, free_port
 
@@ -117,15 +117,15 @@ def test_a_leave_that_gets_no_reply_is_said_in_the_log(
     """Its slices are gone already; its session ends with the threshold."""
     with StrictInstanceAwareCounter(client, "p") as counter:
         counter.inc("k")
-        real = driver_of(counter).transport
+        real = driver_of(counter).send
 
         class Cut:
             def send(self, request: Request) -> Reply:
                 if request.purpose is Purpose.LEAVE:
                     raise Abandoned from OSError("no route to host")
-                return real.send(request)
+                return real(request)
 
-        driver_of(counter).transport = Cut()
+        driver_of(counter).send = Cut().send
     assert "could not say that it leaves" in caplog.text
     assert StrictInstanceAwareCounter(client, "p").get("k") == (0, 0)
 
@@ -162,14 +162,14 @@ def test_the_heartbeat_puts_back_what_redis_lost(real_server: RedisServer) -> No
     with _counter(client) as counter:
         counter.inc_all((f"k{n}", 1) for n in range(250))
         sizes: list[int] = []
-        real = driver_of(counter).transport
+        real = driver_of(counter).send
 
         class Measured:
             def send(self, request: Request) -> Reply:
                 sizes.append(len(request.keys) - 2)
-                return real.send(request)
+                return real(request)
 
-        driver_of(counter).transport = Measured()
+        driver_of(counter).send = Measured().send
         client.flushall()
         _wait_for(lambda: client.scard("distkit:{p}:keys") == 250)
         assert max(sizes) == 100
@@ -196,15 +196,15 @@ def test_a_heartbeat_that_fails_is_said_once_and_so_is_its_recovery(
     client = real_server.client(retry=Retry(NoBackoff(), 0))
     with _counter(client) as counter:
         counter.inc("k")
-        failing, real = threading.Event(), driver_of(counter).transport
+        failing, real = threading.Event(), driver_of(counter).send
 
         class Cut:
             def send(self, request: Request) -> Reply:
                 if failing.is_set():
                     raise OSError("no route to host")
-                return real.send(request)
+                return real(request)
 
-        driver_of(counter).transport = Cut()
+        driver_of(counter).send = Cut().send
         failing.set()
         _wait_for(lambda: "fails" in caplog.text)
         time.sleep(THRESHOLD / 1000)
@@ -272,16 +272,16 @@ def test_an_asyncio_heartbeat_says_when_it_fails_and_when_it_works_again(
         )
         async with _async_counter(client) as counter:
             await counter.inc("k")
-            real = driver_of(counter).transport
+            real = driver_of(counter).send
 
             class Cut:
                 async def send(self, request: Request) -> Reply:
                     raise OSError("no route to host")
 
-            driver_of(counter).transport = Cut()
+            driver_of(counter).send = Cut().send
             while "fails" not in caplog.text:
                 await asyncio.sleep(0.01)
-            driver_of(counter).transport = real
+            driver_of(counter).send = real
             while "works again" not in caplog.text:
                 await asyncio.sleep(0.01)
         await client.aclose()

@@ -13,7 +13,7 @@ import redis
 from distkit import CounterState, StrictInstanceAwareCounter
 from distkit.core import operations as steps
 from distkit.core.batching import MOST_KEYS, MOST_STEPS, Queue, bounded
-from distkit.core.instance import Call, Instance, Outcome, Reply, Request
+from distkit.core.instance import Call, Instance, Kind, Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.keys import Keyspace
 from distkit.testing import driver_of
@@ -21,9 +21,9 @@ from tests.harness.servers import RedisServer
 
 
 class Caller:
-    def __init__(self, todo: Sequence[Step], leaving: bool = False) -> None:
+    def __init__(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> None:
         self.steps: Sequence[Step] = todo
-        self.leaving = leaving
+        self.kind = kind
         self.got: Any = None
         self.left = False
 
@@ -71,7 +71,7 @@ def test_a_group_ends_before_the_caller_that_would_not_fit() -> None:
 
 def test_who_leaves_leaves_alone() -> None:
     """R16"""
-    line = _line(Caller([steps.inc("k")]), Caller((), leaving=True), Caller([steps.inc("k")]))
+    line = _line(Caller([steps.inc("k")]), Caller((), Kind.LEAVE), Caller([steps.inc("k")]))
     assert [_taken(line), _taken(line), _taken(line)] == [1, 0, 1]
 
 
@@ -160,20 +160,20 @@ class Hurdle:
     whoever sends: as a Ctrl-C does, between send and reply."""
 
     def __init__(self, counter: StrictInstanceAwareCounter, *, after: bool) -> None:
-        self._counter, self._real, self._after = counter, driver_of(counter).transport, after
+        self._counter, self._real, self._after = counter, driver_of(counter).send, after
         self.in_flight, self.go = threading.Event(), threading.Event()
         self.interrupt = True
-        driver_of(counter).transport = self
+        driver_of(counter).send = self.send
 
     def send(self, request: Request) -> Reply:
         if self._after:
-            self._real.send(request)
-        driver_of(self._counter).transport = self._real
+            self._real(request)
+        driver_of(self._counter).send = self._real
         self.in_flight.set()
         assert self.go.wait(20)
         if self.interrupt:
             raise KeyboardInterrupt
-        return self._real.send(request)
+        return self._real(request)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it was sent", "before its reply"])

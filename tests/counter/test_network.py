@@ -19,7 +19,7 @@ from distkit import (
     StrictInstanceAwareCounter,
 )
 from distkit.core.instance import PATIENCE, Reply, Request
-from distkit.redis.sync import ClusterTransport, PoolTransport
+from distkit.redis.sync import PoolTransport
 from distkit.testing import driver_of
 from tests.harness.proxy import Faults, FaultyProxy
 from tests.harness.servers import RedisServer
@@ -155,7 +155,7 @@ class FirstTry:
         def tried(transport: Any, *args: Any) -> Any:
             self.tries += 1
             if self.tries == 2 and self.refusal:
-                request: Request = args[-1]
+                request: Request = args[1]
                 request.resent = request.arrived
                 raise self.refusal
             reply = once(transport, *args)
@@ -168,8 +168,7 @@ class FirstTry:
 
 
 def _meets(patch: pytest.MonkeyPatch, fault: FirstTry) -> None:
-    for transport in (PoolTransport, ClusterTransport):
-        patch.setattr(transport, "_once", fault.around(transport._once))
+    patch.setattr(PoolTransport, "_exchange", fault.around(PoolTransport._exchange))
 
 
 def test_a_refused_retry_does_not_hide_that_the_call_may_have_run(
@@ -190,19 +189,27 @@ def test_a_refused_retry_does_not_hide_that_the_call_may_have_run(
 def test_a_wrong_password_on_reconnecting_does_not_hide_it_either(
     real_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = real_server.client(retry=Retry(NoBackoff(), 2))
+    admin = real_server.client()
+
+    def has(password: str) -> None:
+        admin.acl_setuser("counter", enabled=True, passwords=[f"+{password}"], keys=["*"],
+                          categories=["+@all"], reset_passwords=True)  # fmt: skip
+
+    def locked_out() -> None:
+        has("other")
+        admin.client_kill_filter(user="counter")
+
+    has("first")
+    client = real_server.client(username="counter", password="first", retry=Retry(NoBackoff(), 2))
     counter = StrictInstanceAwareCounter(client, "p")
     counter.inc("k")
-
-    def refused(*_: object) -> None:
-        raise redis.exceptions.AuthenticationError("invalid username-password pair")
-
     with monkeypatch.context() as patch:
-        reconnecting = redis.UnixDomainSocketConnection, "connect", refused
-        _meets(patch, FirstTry(lambda: patch.setattr(*reconnecting)))
+        _meets(patch, FirstTry(locked_out))
         with pytest.raises(OutcomeUnknownError, match="invalid username-password pair"):
             counter.inc("k")
+    has("first")
     assert counter.inc("k") == (3, 3)
+    admin.acl_deluser("counter")
 
 
 def test_a_refusal_at_once_is_redis_pys_own_error(
@@ -215,7 +222,7 @@ def test_a_refusal_at_once_is_redis_pys_own_error(
         raise redis.exceptions.ResponseError("OOM command not allowed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(PoolTransport, "_once", full)
+        patch.setattr(PoolTransport, "_exchange", full)
         with pytest.raises(redis.exceptions.ResponseError, match="OOM"):
             counter.inc("k")
     assert counter.inc("k") == (2, 2)
@@ -264,11 +271,11 @@ def test_a_session_that_is_lost_again_and_again_ends_the_call(client: redis.Redi
             asked.append(request)
             return [0]
 
-    real, driver_of(counter).transport = driver_of(counter).transport, NoSession()
+    real, driver_of(counter).send = driver_of(counter).send, NoSession().send
     with pytest.raises(NotExecutedError, match="lost 9 times in a row"):
         counter.inc("k")
     assert len(asked) == PATIENCE + 1
-    driver_of(counter).transport = real
+    driver_of(counter).send = real
     assert counter.inc("k") == (2, 2)
 
 
@@ -284,9 +291,9 @@ def test_what_is_put_back_or_cleared_goes_in_requests_of_bounded_size(
     class Measured:
         def send(self, request: Request) -> Reply:
             sizes.append(len(request.keys) - 2)
-            return real.send(request)
+            return real(request)
 
-    real, driver_of(counter).transport = driver_of(counter).transport, Measured()
+    real, driver_of(counter).send = driver_of(counter).send, Measured().send
     counter.heartbeat()
     assert sizes == [0, 0, 100, 100, 50, 0], "no session, open, three to put back, and itself"
     sizes.clear()

@@ -11,11 +11,12 @@ from functools import cache
 import pytest
 import redis
 
-from oracle.check.calls import kinds
+from oracle.check.call_kinds import kinds
 from oracle.check.fast.search import NO_BUDGET, Budget, Options, Search
 from oracle.check.state import Bounds
-from tests.equivalence.conformance import Transition, compare, transitions
+from tests.equivalence.conformance import compare, transitions
 from tests.equivalence.mutants import MUTANTS, Mutant
+from tests.equivalence.states import Exchange
 from tests.harness.servers import RedisServer
 
 SMALL = Bounds(give_ups=1)
@@ -34,25 +35,25 @@ LARGE = Bounds(operations=3, ticks=1)
 SAMPLE, SEED = 3_000, 20
 
 NEEDS_MORE = {
-    "counts beyond 2^53 are taken",
+    "counts beyond 2^53 are accepted",
     "a total beyond 2^53 loses a unit",
     "an unbounded list is unpacked",
-    "a refused step takes the others with it",
+    "a refused step stops the steps after it",
     "a new counter is not listed",
-    "only positive slices are put back",
-    "the oldest heartbeat is forgotten",  # needs a third instance
-    "the owner's memory loses to an equal copy",  # needs two kinds of call; see test_traces
-    "lt holds for equal, too",
-    "gt holds for equal, too",
-    "the condition of set_on_instance is on the total",
-    "a condition holds on a total that is out of the range",
+    "only positive slices are restored",
+    "the oldest heartbeat is not recorded",  # needs a third instance
+    "a slice in Redis wins over an equally old memory",  # needs two kinds of call; see test_traces
+    "lt also holds for equal",
+    "gt also holds for equal",
+    "the condition of set_on_instance tests the total",
+    "a condition holds on a total that is out of range",
 }
 """Defects that these worlds cannot show. They have two instances, small counts that are not
 negative, at most two steps in a request, and no condition but "is 0"."""
 
 
 @cache
-def _asked(bounds: Bounds, budget: Budget = NO_BUDGET) -> list[Transition]:
+def _asked(bounds: Bounds, budget: Budget = NO_BUDGET) -> list[Exchange]:
     search = Search(bounds, options=Options(budget=budget))
     found = search.run()
     assert not found.violation

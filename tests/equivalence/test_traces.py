@@ -1,7 +1,8 @@
-"""What is found in a broken protocol is a trace, and production can be asked to do the same.
+"""Production plays the traces that the explorer finds in broken protocols.
 
-The right script plays it without a difference; the script with the same defect does not. Random
-walks through the right world, with everything that can happen in it, are played too.
+The right script plays them without a difference from the oracle; the script with the same defect
+does not. Random walks through the right world, with everything that can happen in it, are played
+too.
 """
 
 from __future__ import annotations
@@ -21,23 +22,19 @@ from tests.harness.player import Player
 from tests.harness.side_by_side import Backend, fake_backend
 
 SAME_DEFECT = {
-    "a late copy of a request runs": "a retry is executed again",
-    "a slice in Redis wins over an equally old memory": (
-        "the owner's memory loses to an equal copy"
-    ),
-    "a slice is put back although the epoch has moved on": (
-        "a slice is put back over a newer epoch"
-    ),
-    "the server's time follows the wall clock back": "the clock runs backwards",
-    "a read is not a heartbeat": "a read is no heartbeat",
-    "an open keeps the sessions of the dead": "the sessions of the dead stay open",
-    "steps run whether or not their conditions hold": "a condition is not looked at",
-    "a late copy of an open is taken for lost writes": ("a late open is taken for lost writes"),
-    "a leave does not close the session": "a session that is left stays open",
-    "a late copy of a leave closes the next session": (
-        "a late copy of a leave closes the next session"
-    ),
-}
+    name: name
+    for name in (
+        "a late copy of a leave closes the next session",
+        "a late copy of an open is taken for lost writes",
+        "a leave does not close the session",
+        "a read is not a heartbeat",
+        "a slice in Redis wins over an equally old memory",
+        "a slice is put back although the epoch has moved on",
+        "an open keeps the sessions of the dead",
+        "steps run whether or not their conditions hold",
+        "the server's time follows the wall clock back",
+    )
+} | {"a late copy of a request runs": "a retry is executed again"}
 """Broken protocols, and the same defects of the script (tests/equivalence/mutants.py)."""
 
 
@@ -83,7 +80,7 @@ def test_a_trace_tells_who_did_what_and_what_the_server_held() -> None:
 
 
 EVERYTHING = Bounds(
-    2, 2, 6, ticks=3, crashes=1, joins=1, give_ups=2, losses=1, rollbacks=2, threshold=3
+    2, 2, 6, ticks=3, crashes=1, joins=1, give_ups=2, losses=1, rollbacks=2, thresholds=(3,)
 )
 
 

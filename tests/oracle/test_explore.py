@@ -1,5 +1,5 @@
-"""The worlds of the suite `quick` are explored to the end: nothing is found in the protocol. And the
-fault of every broken protocol is found.
+"""The worlds of the suite `quick` are explored to the end: nothing is found in the protocol. And
+the fault of every broken protocol is found.
 
 `oracle.check.properties` has the properties, each with its rules.
 """
@@ -16,7 +16,7 @@ from oracle.check.suite import worlds
 from oracle.check.trace import encode_bounds
 from oracle.cli.explore import command_of
 from oracle.cli.manifest import Entry, entry, read_manifest
-from tests.oracle import MANIFEST
+from tests.oracle.worlds import MANIFEST, PAGE
 
 EVERY_PROPERTY = [prop for props in PROPERTIES.values() for prop in props]
 
@@ -46,6 +46,7 @@ def test_the_fault_of_a_broken_protocol_is_found_with_its_shortest_trace(name: s
     assert f", {breaks}: " in found.violation
     apart = explore(bounds, protocol, Options(symmetry=False))
     assert len(found.trace) == len(apart.trace) <= 12
+    assert f"| {name} | {breaks} | {len(found.trace)} |" in PAGE.read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from oracle.check.calls import KINDS
+from oracle.check.call_kinds import KINDS
 from oracle.check.trace import decode_trace
 from oracle.cli.main import main
 
@@ -74,6 +75,14 @@ def test_wrong_usage_is_explained(words: tuple[str, ...], complaint: str) -> Non
     result = _run(*words)
     assert result.exit_code == 2
     assert complaint in " ".join(result.output.split())
+
+
+def test_a_system_without_the_module_resource_can_explore(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has none: only the use of memory is then unknown."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    result = _run("--operations", "1", "--kinds", "get")
+    assert result.exit_code == 0
+    assert "| most memory of a process | unknown |" in result.stdout
 
 
 def test_every_operation_can_be_named() -> None:

@@ -23,12 +23,17 @@ THRESHOLD = 30_000
 comparators = st.builds(Comparator, st.sampled_from(model.RELATIONS), counts)
 updates = st.lists(st.tuples(keys, counts), max_size=4)
 updates_if = st.lists(st.tuples(keys, comparators, counts), max_size=4)
+
+
+def _call(method: model.Method) -> st.SearchStrategy[tuple[Any, ...]]:
+    """A call of the method: its name and its arguments."""
+    condition = [comparators] if method.is_conditional else []
+    count = [counts] if method.operation.takes_count else []
+    return st.tuples(st.just(method.name), keys, *condition, *count)
+
+
 calls = st.one_of(
-    st.tuples(st.sampled_from(["inc", "dec", "set", "set_on_instance"]), keys, counts),
-    st.tuples(st.sampled_from(["get", "delete", "delete_on_instance"]), keys),
-    st.tuples(
-        st.sampled_from(["inc_if", "set_if", "set_on_instance_if"]), keys, comparators, counts
-    ),
+    *map(_call, model.METHODS.values()),
     st.tuples(st.sampled_from(["inc_all", "set_all", "set_all_on_instance"]), updates),
     st.tuples(st.sampled_from(["inc_all_if", "set_all_if", "set_all_on_instance_if"]), updates_if),
     st.tuples(st.just("get_all"), st.lists(keys, max_size=4)),
@@ -76,7 +81,7 @@ def test_it_answers_as_production_does(history: list[tuple[int, int, tuple[Any, 
         assert mine == right, name
 
 
-def test_who_leaves_takes_its_slices_along() -> None:
+def test_an_instance_that_leaves_takes_its_slices_along() -> None:
     """R16"""
     server = InMemoryServer()
     other = InMemoryCounter(server, "p")

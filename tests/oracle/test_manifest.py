@@ -19,7 +19,7 @@ from oracle.check.trace import decode_bounds, encode_bounds
 from oracle.cli.explore import Run, explore_command
 from oracle.cli.manifest import Entry, entry, read_manifest
 from oracle.model import VERSION
-from tests.oracle import MANIFEST
+from tests.oracle.worlds import MANIFEST
 
 SCHEMA: dict[str, Any] = json.loads(MANIFEST.with_name("explored.schema.json").read_text("utf-8"))
 ENTRIES = read_manifest(MANIFEST)

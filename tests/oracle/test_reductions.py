@@ -16,7 +16,7 @@ import pytest
 
 from oracle.check import search as plain
 from oracle.check.broken import BROKEN
-from oracle.check.calls import kinds
+from oracle.check.call_kinds import kinds
 from oracle.check.fast.quiescence import column, rest, restored
 from oracle.check.fast.reductions import (
     REDUCTIONS,

@@ -9,13 +9,13 @@ from pathlib import Path
 import fakeredis
 import pytest
 
-from distkit.redis.shared import COUNTER
+from distkit.redis.script import COUNTER
 from oracle import InMemoryCounter, InMemoryServer
 from oracle.check.broken import BROKEN
 from oracle.check.properties import PROPERTIES, Property
 from oracle.cli.manifest import read_manifest
 from tests.equivalence.scenarios import SCENARIOS
-from tests.oracle import MANIFEST
+from tests.oracle.worlds import MANIFEST, with_largest, with_totals
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "spec"
@@ -164,14 +164,17 @@ def test_every_property_names_its_rules_and_is_in_the_specification(prop: Proper
     assert any(prop.name in row and prop.rules in row for row in rows)
 
 
-def test_the_large_explorations_are_in_the_specification() -> None:
-    """The figures that the prose gives are those of the manifest."""
-    large = [world for world in read_manifest(MANIFEST) if world["distinct_states"] > 10_000_000]
-    assert large
-    for world in large:
-        assert world["finished"]
-        assert world["command"] in PAGES["VERIFICATION.md"]
-        assert f"{world['distinct_states']:,}" in PAGES["VERIFICATION.md"]
+def test_the_tables_of_explored_worlds_are_the_manifest() -> None:
+    worlds, page = read_manifest(MANIFEST), PAGES["VERIFICATION.md"]
+    assert all(world["finished"] and not world["found"] for world in worlds)
+    assert page == with_totals(with_largest(page, worlds), worlds), "`make explored` writes it"
+
+
+def test_the_table_of_broken_protocols_has_them_all() -> None:
+    """`tests/oracle/test_explore.py` compares the numbers of events."""
+    table = PAGES["VERIFICATION.md"].split("<!-- broken -->")[1].split("<!-- end -->")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.strip().splitlines()[2:]]
+    assert [row[:2] for row in rows] == [[name, b.breaks] for name, b in BROKEN.items()]
 
 
 # --- Links ---------------------------------------------------------------------------------------
@@ -202,3 +205,26 @@ def test_the_benchmark_results_end_with_the_notes() -> None:
     folder = ROOT / "benchmarks"
     notes = (folder / "NOTES.md").read_text("utf-8")
     assert (folder / "RESULTS.md").read_text("utf-8").endswith(notes)
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    """Those that begin with one of the rooms at the top."""
+    rooms = "distkit|oracle|spec|tests|benchmarks"
+    for path in re.findall(rf"`((?:{rooms})/[\w./*-]*)`", page.read_text("utf-8")):
+        assert any(ROOT.glob(path.rstrip("/"))), path
+
+
+def test_every_page_that_the_code_names_exists() -> None:
+    rooms = ("distkit", "oracle", "tests", "benchmarks")
+    files = [path for room in rooms for path in (ROOT / room).rglob("*.*")]
+    code = [path for path in files if path.suffix in (".py", ".lua", ".mjs", ".rs", ".toml")]
+    named = [
+        (path.name, page)
+        for path in code
+        if "node_modules" not in path.parts and "target" not in path.parts
+        for page in re.findall(r"\b([A-Z]+\.md)\b", path.read_text("utf-8"))
+    ]
+    assert len(named) > 20
+    known = {path.name for path in PROSE}
+    assert {(where, page) for where, page in named if page not in known} == set()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from oracle.check.calls import KINDS
+from oracle.check.call_kinds import KINDS
 from oracle.check.state import Bounds
 from oracle.check.suite import (
     FEATURES,
@@ -24,6 +24,7 @@ from oracle.check.suite import (
 from oracle.cli import suite as command
 from oracle.cli.main import main
 from oracle.cli.manifest import read_manifest
+from oracle.model import VERSION
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -139,7 +140,7 @@ def test_worlds_of_another_version_of_the_protocol_are_explored_again(
 ) -> None:
     manifest = tmp_path / "explored.json"
     _run("--manifest", str(manifest))
-    monkeypatch.setattr(command, "VERSION", command.VERSION + 1)
+    monkeypatch.setattr(command, "VERSION", VERSION + 1)
     assert _run("--manifest", str(manifest)).stdout.count("nothing found") == 3
 
 

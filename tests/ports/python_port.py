@@ -107,9 +107,9 @@ def _client(port: Port) -> Any:
     plain = redis.Connection if url else fakeredis.FakeRedisConnection
 
     class Lossy(plain):  # type: ignore[misc, valid-type]
-        def send_command(self, *command: Any, **options: Any) -> None:
-            self.of_script = command[0] in ("EVALSHA", "EVAL")
-            super().send_command(*command, **options)
+        def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+            self.of_script = b"\r\nEVAL" in b"".join(command)[:20]
+            super().send_packed_command(command, check_health)
 
         def read_response(self, *args: Any, **options: Any) -> Any:
             reply = super().read_response(*args, **options)  # NOSCRIPT is raised, not lost

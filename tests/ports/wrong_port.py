@@ -107,10 +107,10 @@ FAULTS: dict[str, Callable[[], Port]] = {
     "delete forgets what was": DeleteForgetsWhatWas,
     "comes back with nothing": ComesBackWithNothing,
     "counts retries twice": CountsRetriesTwice,
-    "takes counts beyond 2^53": planted("counts beyond 2^53 are taken"),
+    "takes counts beyond 2^53": planted("counts beyond 2^53 are accepted"),
     "subtracts dead stale slices": planted("a dead stale slice is subtracted from the total"),
     "a read revives": planted("a read adopts the epoch and revives the stale slice"),
-    "negative slices stay away": planted("only positive slices are put back"),
+    "negative slices stay away": planted("only positive slices are restored"),
 }
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from oracle import model
 from oracle.check.broken.protocol import Broken, replaced
-from oracle.check.calls import kinds
+from oracle.check.call_kinds import kinds
 from oracle.check.state import Bounds, Protocol
 from oracle.model import (
     HERE,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from oracle.check.calls import LEAVE
+from oracle.check.call_kinds import LEAVE
 from oracle.check.state import MORE, Context, Slot, World
 from oracle.model import Counter, Leave, Map, Message, Open, Server, View
 

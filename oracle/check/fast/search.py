@@ -114,30 +114,30 @@ def explore(
 
 
 class Search:
-    """One breadth-first search. `levels` holds the states first reached at each depth."""
+    """One breadth-first search. `_levels` holds the states first reached at each depth."""
 
     def __init__(
         self, bounds: Bounds, protocol: Protocol = RIGHT, options: Options | None = None
     ) -> None:
-        self.bounds, self.protocol, self.options = bounds, protocol, options or Options()
-        self.space = Space(bounds, protocol, symmetry=self.options.symmetry)
+        self._bounds, self._protocol, self._options = bounds, protocol, options or Options()
+        self.space: Space = Space(bounds, protocol, symmetry=self._options.symmetry)
         first = self.space.parts.split(self.space.reduced(start(bounds)))
-        self.layout = self.space.parts.layout().roomy()
-        self.levels = [self.layout.pack(first)]
-        self.reached: list[Array] = []
+        self._layout = self.space.parts.layout().roomy()
+        self._levels = [self._layout.pack(first)]
+        self._reached: list[Array] = []
         """The successors of the last level, as far as it has been visited."""
-        self.seen = self.levels[0]
+        self._seen = self._levels[0]
         """All the levels together, in the order of the numbers."""
-        self.transitions = 0
-        self.states_before_symmetry = 0
+        self._transitions = 0
+        self._states_before_symmetry = 0
 
     def run(self) -> Exploration:
-        self.began = time.perf_counter()
+        self._began = time.perf_counter()
         violation, trace, stopped = "", tuple[Event, ...](), False
         collecting = gc.isenabled()
         gc.disable()  # everything that is made here is kept, and nothing is circular
         try:
-            while len(self.levels[-1]):
+            while len(self._levels[-1]):
                 self._visit_level()
         except BudgetEnded:
             stopped = True
@@ -147,11 +147,11 @@ class Search:
             if collecting:
                 gc.enable()
         return Exploration(
-            len(self.seen) + len(self._next_level()),
-            self.states_before_symmetry,
-            self.transitions,
-            len(self.levels) - (2 if not len(self.levels[-1]) else 1),
-            time.perf_counter() - self.began,
+            len(self._seen) + len(self._next_level()),
+            self._states_before_symmetry,
+            self._transitions,
+            len(self._levels) - (2 if not len(self._levels[-1]) else 1),
+            time.perf_counter() - self._began,
             not violation and not stopped,
             violation,
             trace,
@@ -159,35 +159,35 @@ class Search:
 
     def visited(self) -> Iterator[World]:
         """Every state that was reached."""
-        worlds = self._unpack(self.seen)
-        return (self.space.parts.world(worlds, index) for index in range(len(self.seen)))
+        worlds = self._unpack(self._seen)
+        return (self.space.parts.world(worlds, index) for index in range(len(self._seen)))
 
     def _visit_level(self) -> None:
         """Inspect the states first, and only then the events in them: the trace to a violation in a
         state is the shorter one."""
-        for first in range(0, len(self.levels[-1]), AT_ONCE):
-            self._inspect(self.levels[-1][first : first + AT_ONCE])
-        for first in range(0, len(self.levels[-1]), AT_ONCE):
+        for first in range(0, len(self._levels[-1]), AT_ONCE):
+            self._inspect(self._levels[-1][first : first + AT_ONCE])
+        for first in range(0, len(self._levels[-1]), AT_ONCE):
             self._report()
-            self._visit(self.levels[-1][first : first + AT_ONCE])
-        following, self.reached = self._next_level(), []
-        self.levels.append(following)
-        self.seen = np.concatenate([self.seen, following])
-        self.seen.sort(kind="stable")  # both halves are sorted, which makes this a merge
+            self._visit(self._levels[-1][first : first + AT_ONCE])
+        following, self._reached = self._next_level(), []
+        self._levels.append(following)
+        self._seen = np.concatenate([self._seen, following])
+        self._seen.sort(kind="stable")  # both halves are sorted, which makes this a merge
 
     def _next_level(self) -> Array:
-        return np.unique(np.concatenate([np.array([], np.int64), *self.reached]))
+        return np.unique(np.concatenate([np.array([], np.int64), *self._reached]))
 
     def _inspect(self, numbers: Array) -> None:
         worlds = self._unpack(numbers)
         self._try(self.space.quiescence.inspect, worlds)
-        self.states_before_symmetry += self.space.symmetry.orbit_sizes(worlds)
+        self._states_before_symmetry += self.space.symmetry.orbit_sizes(worlds)
 
     def _visit(self, numbers: Array) -> None:
         origins, after = self._try(self.space.successors, self._unpack(numbers))
-        self.transitions += len(origins)
+        self._transitions += len(origins)
         reached = np.unique(self._pack(after))
-        self.reached.append(reached[~_among(reached, self.seen)])
+        self._reached.append(reached[~_among(reached, self._seen)])
 
     def _try(self, action: Callable[[Worlds], T], worlds: Worlds) -> T:
         """Do something with all of the worlds. Raises _Violated with one that violates a
@@ -205,22 +205,22 @@ class Search:
         """The numbers of worlds. If there are too many parts by now for the layout, everything that
         is kept is packed anew."""
         parts, needed = self.space.parts.split(worlds), self.space.parts.layout()
-        if not self.layout.covers(needed):
-            old, self.layout = self.layout, needed.roomy()
-            self.seen = self.layout.pack(old.unpack(self.seen))
-            self.levels = [self.layout.pack(old.unpack(level)) for level in self.levels]
-            self.reached = [self.layout.pack(old.unpack(some)) for some in self.reached]
-        return self.layout.pack(parts)
+        if not self._layout.covers(needed):
+            old, self._layout = self._layout, needed.roomy()
+            self._seen = self._layout.pack(old.unpack(self._seen))
+            self._levels = [self._layout.pack(old.unpack(level)) for level in self._levels]
+            self._reached = [self._layout.pack(old.unpack(some)) for some in self._reached]
+        return self._layout.pack(parts)
 
     def _unpack(self, numbers: Array) -> Worlds:
-        return self.space.parts.join(self.layout.unpack(numbers))
+        return self.space.parts.join(self._layout.unpack(numbers))
 
     def _report(self) -> None:
-        seconds = time.perf_counter() - self.began
-        frontier = sum(map(len, self.reached))
-        states = len(self.seen) + frontier
-        self.options.progress(Progress(states, frontier, len(self.levels) - 1, seconds))
-        budget = self.options.budget
+        seconds = time.perf_counter() - self._began
+        frontier = sum(map(len, self._reached))
+        states = len(self._seen) + frontier
+        self._options.progress(Progress(states, frontier, len(self._levels) - 1, seconds))
+        budget = self._options.budget
         if states > budget.states or seconds > budget.seconds:
             raise BudgetEnded
 
@@ -228,17 +228,17 @@ class Search:
 
     def _replay(self, violated: Worlds) -> tuple[tuple[Event, ...], str]:
         """The events that lead to the violation in this world, and what it says."""
-        world, trace = start(self.bounds), list[Event]()
+        world, trace = start(self._bounds), list[Event]()
         for state in self._path_to(violated):
             event, world = self._step_to(world, state)
             trace.append(event)
         try:
-            inspect(world, self.protocol)
+            inspect(world, self._protocol)
         except Violation as violation:
             return tuple(trace), str(violation)
         for event in events(world):
             try:
-                perform(world, event, self.protocol)
+                perform(world, event, self._protocol)
             except Violation as violation:
                 return (*trace, event), str(violation)
         raise AssertionError("a violation exists only after a reduction")
@@ -246,15 +246,15 @@ class Search:
     def _path_to(self, world: Worlds) -> list[Worlds]:
         """The states on the way to this one, without the first state of all."""
         path: list[Worlds] = []
-        for depth in range(len(self.levels) - 2, -1, -1):
+        for depth in range(len(self._levels) - 2, -1, -1):
             path.append(world)
             world = self._predecessor(world, depth)
         return path[::-1]
 
     def _predecessor(self, world: Worlds, depth: int) -> Worlds:
         """A state at this depth that leads to this one."""
-        for first in range(0, len(self.levels[depth]), AT_ONCE):
-            worlds = self._unpack(self.levels[depth][first : first + AT_ONCE])
+        for first in range(0, len(self._levels[depth]), AT_ONCE):
+            worlds = self._unpack(self._levels[depth][first : first + AT_ONCE])
             origins, after = self.space.successors(worlds)
             numbers = self._pack(after)
             found = origins[numbers == self._pack(world)]
@@ -264,7 +264,7 @@ class Search:
 
     def _step_to(self, world: World, state: Worlds) -> tuple[Event, World]:
         for event in events(world):
-            after = perform(world, event, self.protocol)
+            after = perform(world, event, self._protocol)
             if self._pack(self.space.reduced(after)) == self._pack(state):
                 return event, after
         raise AssertionError("a state exists only after a reduction")

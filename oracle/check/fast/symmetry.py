@@ -25,53 +25,53 @@ class Symmetry:
     """The orbits of worlds. Without `applies`, every world is an orbit of its own."""
 
     def __init__(self, parts: Parts, applies: bool) -> None:
-        self.parts, self.applies = parts, applies
-        self.orders = list(permutations(range(parts.places))) if applies else []
-        self.renamed_contexts = Table((CONTEXT, ORDER), self._rename_context)
-        self.renamed_servers = Table((SERVER, ORDER), self._rename_server)
+        self._parts, self._applies = parts, applies
+        self._orders = list(permutations(range(parts.places))) if applies else []
+        self._renamed_contexts = Table((CONTEXT, ORDER), self._compute_rename_context)
+        self._renamed_servers = Table((SERVER, ORDER), self._compute_rename_server)
 
     def representatives(self, worlds: Worlds) -> Worlds:
         """The world that stands for the orbit of each: one whose slots' numbers are in order, and
         of these the one with the least context and server."""
-        if not self.applies or self.parts.places == 1:
+        if not self._applies or self._parts.places == 1:
             return worlds
         best = np.full(len(worlds.servers), 2**62)
-        for number, order in enumerate(self.orders):
+        for number, order in enumerate(self._orders):
             (places,) = _in_order([worlds.slots[old] for old in order]).nonzero()
             contexts, servers = worlds.contexts[places], worlds.servers[places]
             if number:
-                contexts = self.renamed_contexts.of(contexts, number)
-                servers = self.renamed_servers.of(servers, number)
+                contexts = self._renamed_contexts.of(contexts, number)
+                servers = self._renamed_servers.of(servers, number)
             best[places] = np.minimum(best[places], contexts << SERVER | servers)
         slots = tuple(np.sort(np.stack(worlds.slots), axis=0))
         return Worlds(best >> SERVER, best & 2**SERVER - 1, slots)
 
     def orbit_sizes(self, worlds: Worlds) -> int:
         """How many worlds the orbits of these have in all."""
-        if not self.applies:
+        if not self._applies:
             return len(worlds.servers)
         same = np.ones(len(worlds.servers), np.int64)
-        for number, order in enumerate(self.orders[1:], start=1):
+        for number, order in enumerate(self._orders[1:], start=1):
             alike = [worlds.slots[old] == worlds.slots[new] for new, old in enumerate(order)]
             (places,) = np.logical_and.reduce(alike).nonzero()
             contexts, servers = worlds.contexts[places], worlds.servers[places]
-            same[places] += (self.renamed_contexts.of(contexts, number) == contexts) & (
-                self.renamed_servers.of(servers, number) == servers
+            same[places] += (self._renamed_contexts.of(contexts, number) == contexts) & (
+                self._renamed_servers.of(servers, number) == servers
             )
-        return int((factorial(self.parts.places) // same).sum())
+        return int((factorial(self._parts.places) // same).sum())
 
     # --- What is computed once --------------------------------------------------------------------
 
-    def _rename_context(self, context: int, order: int) -> int:
-        whole = self.parts.contexts.values[context]
-        return self.parts.contexts.number(rename_context(whole, self._names(order)))
+    def _compute_rename_context(self, context: int, order: int) -> int:
+        whole = self._parts.contexts.values[context]
+        return self._parts.contexts.number(rename_context(whole, self._names(order)))
 
-    def _rename_server(self, server: int, order: int) -> int:
-        held = self.parts.servers.values[server]
-        return self.parts.servers.number(rename_server(held, self._names(order)))
+    def _compute_rename_server(self, server: int, order: int) -> int:
+        held = self._parts.servers.values[server]
+        return self._parts.servers.number(rename_server(held, self._names(order)))
 
     def _names(self, order: int) -> dict[str, str]:
-        return {NAMES[old]: NAMES[new] for new, old in enumerate(self.orders[order])}
+        return {NAMES[old]: NAMES[new] for new, old in enumerate(self._orders[order])}
 
 
 def _in_order(slots: Sequence[Array]) -> Array:

@@ -34,18 +34,18 @@ class Interner(Generic[T]):
     """
 
     def __init__(self, what: str, bits: int) -> None:
-        self.what, self.bits = what, bits
-        self.numbers: dict[T, int] = {}
+        self._what, self._bits = what, bits
+        self._numbers: dict[T, int] = {}
         self.values: list[T] = []
 
     def number(self, value: T) -> int:
         """The number of a value. Raises TooLarge if there are no numbers left."""
-        number = self.numbers.get(value)
+        number = self._numbers.get(value)
         if number is None:
             number = len(self.values)
-            if number >= 2**self.bits:
-                raise TooLarge(f"more than {2**self.bits} different {self.what}")
-            self.numbers[value] = number
+            if number >= 2**self._bits:
+                raise TooLarge(f"more than {2**self._bits} different {self._what}")
+            self._numbers[value] = number
             self.values.append(value)
         assert type(self.values[number]) is type(value), f"taken for {self.values[number]}: {value}"
         return number
@@ -55,17 +55,17 @@ class Attribute(Generic[T]):
     """A number that belongs to each value of an interner."""
 
     def __init__(self, interner: Interner[T], compute: Callable[[T], int]) -> None:
-        self.interner, self.compute = interner, compute
-        self.known = array("q")
+        self._interner, self._compute = interner, compute
+        self._known = array("q")
 
     def of(self, numbers: Array) -> Array:
-        values = self.interner.values
-        for number in range(len(self.known), len(values)):
-            self.known.append(self.compute(values[number]))
-        return _view(self.known)[numbers]
+        values = self._interner.values
+        for number in range(len(self._known), len(values)):
+            self._known.append(self._compute(values[number]))
+        return _view(self._known)[numbers]
 
 
-class SortedMap:
+class _SortedMap:
     """Numbers from 0 on by their keys, in the order of the keys."""
 
     def __init__(self) -> None:
@@ -97,50 +97,50 @@ class Table:
 
     def __init__(self, bits: Sequence[int], compute: Callable[..., int]) -> None:
         assert sum(bits) < 63
-        self.bits, self.compute = tuple(bits), compute
-        self.known, self.young = SortedMap(), SortedMap()
+        self._bits, self._compute = tuple(bits), compute
+        self._known, self._young = _SortedMap(), _SortedMap()
 
     def of(self, *arguments: Array | int) -> Array:
         """The results for arrays of arguments. A plain number stands for an array of it."""
         keys = self._keys(arguments)
-        values = self.known.of(keys)
+        values = self._known.of(keys)
         (places,) = (values == UNKNOWN).nonzero()
         if len(places):
             values[places] = self._young_of(keys[places])
         return values
 
     def __len__(self) -> int:
-        return len(self.known) + len(self.young)
+        return len(self._known) + len(self._young)
 
     def arguments(self) -> Iterator[tuple[int, ...]]:
         """Every argument that the function was computed for."""
-        keys = np.concatenate([self.known.keys[:-1], self.young.keys[:-1]])
+        keys = np.concatenate([self._known.keys[:-1], self._young.keys[:-1]])
         return map(self._arguments, keys.tolist())
 
     def _young_of(self, keys: Array) -> Array:
-        values = self.young.of(keys)
+        values = self._young.of(keys)
         (places,) = (values == UNKNOWN).nonzero()
         if len(places):
             self._learn(np.unique(keys[places]))
-            values[places] = self.young.of(keys[places])
-        if len(self.young) > len(self.known) // 10:
-            self.known.add(self.young.keys[:-1], self.young.values[:-1])
-            self.young = SortedMap()
+            values[places] = self._young.of(keys[places])
+        if len(self._young) > len(self._known) // 10:
+            self._known.add(self._young.keys[:-1], self._young.values[:-1])
+            self._young = _SortedMap()
         return values
 
     def _learn(self, keys: Array) -> None:
-        values = [self.compute(*self._arguments(key)) for key in keys.tolist()]
-        self.young.add(keys, np.array(values))
+        values = [self._compute(*self._arguments(key)) for key in keys.tolist()]
+        self._young.add(keys, np.array(values))
 
     def _keys(self, arguments: Sequence[Array | int]) -> Array:
         keys: Any = arguments[0]
-        for bits, argument in zip(self.bits[1:], arguments[1:], strict=True):
+        for bits, argument in zip(self._bits[1:], arguments[1:], strict=True):
             keys = keys << bits | argument
         return keys  # type: ignore[no-any-return]
 
     def _arguments(self, key: int) -> tuple[int, ...]:
         arguments = []
-        for bits in reversed(self.bits):
+        for bits in reversed(self._bits):
             arguments.append(key & 2**bits - 1)
             key >>= bits
         return tuple(reversed(arguments))
@@ -150,26 +150,26 @@ class MultiTable:
     """A function of several numbers with any number of results."""
 
     def __init__(self, bits: Sequence[int], compute: Callable[..., Sequence[int]]) -> None:
-        self.compute = compute
-        self.rows = Table(bits, self._row)
-        self.ends = array("q", [0])
+        self._compute = compute
+        self._rows = Table(bits, self._add_row)
+        self._ends = array("q", [0])
         """Row r has the results from ends[r] up to ends[r + 1]."""
-        self.results = array("q")
+        self._results = array("q")
 
     def of(self, *arguments: Array | int) -> tuple[Array, Array]:
         """All results, preceded by the places of the arguments that they belong to."""
-        rows = self.rows.of(*arguments)
-        ends = _view(self.ends)
+        rows = self._rows.of(*arguments)
+        ends = _view(self._ends)
         first, counts = ends[rows], ends[rows + 1] - ends[rows]
         origins = np.repeat(np.arange(len(rows)), counts)
         before = np.cumsum(counts) - counts
         places = np.arange(len(origins)) + np.repeat(first - before, counts)
-        return origins, _view(self.results)[places]
+        return origins, _view(self._results)[places]
 
-    def _row(self, *arguments: int) -> int:
-        self.results.extend(self.compute(*arguments))
-        self.ends.append(len(self.results))
-        return len(self.ends) - 2
+    def _add_row(self, *arguments: int) -> int:
+        self._results.extend(self._compute(*arguments))
+        self._ends.append(len(self._results))
+        return len(self._ends) - 2
 
 
 def _view(values: array[int]) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from oracle.check.calls import MARKS
+from oracle.check.call_kinds import MARKS
 from oracle.check.properties.registry import declare
 from oracle.model import (
     DROP,

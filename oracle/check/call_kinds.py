@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from itertools import combinations, permutations
 from typing import NamedTuple
 
-from oracle.model import METHODS, Condition, Method, Step
-
-Steps = tuple[tuple[str, Step], ...]
-"""The steps of one call: keys, each with a step."""
+from oracle.model import METHODS, Condition, Method, Step, Steps
 
 THEN, AND = "_then_", "_and_"
 """What stands between the two methods of one call in its name: `inc_then_set` makes two steps on

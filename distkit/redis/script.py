@@ -1,0 +1,115 @@
+"""The Lua script, and the bytes of a request that runs it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from importlib import resources
+from typing import Any, Final
+
+from distkit.core.instance import Request
+from distkit.keys import Keyspace, checked_int
+
+Clock = Callable[[], int]
+
+
+def _pack(words: Iterable[bytes | str | int]) -> bytes:
+    """A command in RESP."""
+    encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    lines = [b"*%d\r\n" % len(encoded)]
+    lines += [b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded]
+    return b"".join(lines)
+
+
+try:
+    from hiredis import pack_command
+except ImportError:
+    pack: Callable[[Any], bytes] = _pack
+else:
+    pack = pack_command
+
+
+HERE: Final = b"0"
+"""What the hash of a prefix's keys says of a counter that is there; of others, their epoch."""
+
+
+class Script:
+    """The Lua script. It is sent by its hash, and as a whole to a server that does not know it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha: str = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def by_hash(self, request: Request, wall_ms: int | None) -> tuple[Any, ...]:
+        """The command. A server that answers NoScriptError executed nothing; send it `whole`."""
+        keys, wall = request.keys, "" if wall_ms is None else wall_ms
+        return ("EVALSHA", self.sha, len(keys), *keys, *request.head, wall, *request.parts)
+
+    def whole(self, command: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same command with the script's text in it."""
+        return ("EVAL", self.text, *command[2:])
+
+
+COUNTER = Script((resources.files("distkit.redis") / "counter.lua").read_text("utf-8"))
+
+
+class Wall:
+    """R3's wall clock: the server's own, or a test's."""
+
+    def __init__(self, clock_ms: Clock | None) -> None:
+        if clock_ms is not None and not callable(clock_ms):
+            raise TypeError(f"clock_ms must be callable, not {type(clock_ms).__name__}")
+        self._clock_ms = clock_ms
+
+    def read(self) -> int | None:
+        """The time in ms; None asks the script to read the server's clock."""
+        if self._clock_ms is None:
+            return None
+        return checked_int(self._clock_ms(), "clock_ms()")
+
+
+class Scan:
+    """`HSCAN` over the hash of a prefix's keys: send it, pass the reply to `hear`, until `done`.
+
+    To a transport it is a request that changes nothing.
+
+    Attributes:
+        found: the keys of the counters that are there, so far; not of those of which only the epoch
+            is left (R18).
+        arrived, resent, transmissions: as for a `Request`.
+    """
+
+    AT_ONCE = 1000
+    """About how many keys Redis returns at once."""
+
+    def __init__(self, space: Keyspace) -> None:
+        self.found: set[str] = set()
+        self.done: bool = False
+        self.arrived: bool = False
+        self.resent: bool = False
+        self.transmissions: int = 0
+        self.keys: list[bytes] = [*space.own]
+        self._cursor = 0
+
+    def words(self) -> tuple[Any, ...]:
+        return ("HSCAN", self.keys[1], self._cursor, "COUNT", self.AT_ONCE)
+
+    def hear(self, reply: Any) -> None:
+        cursor, fields = reply
+        self._cursor = int(cursor)
+        pairs = zip(fields[::2], fields[1::2], strict=True)
+        self.found.update(key.decode() for key, epoch in pairs if epoch == HERE)
+        self.done = not self._cursor
+        self.arrived = self.resent = False
+
+
+class Sweep(Scan):
+    """A scan that goes on for as long as the instance lives, a little at a time (R18)."""
+
+    AT_ONCE = 10
+
+    def take(self, most: int) -> list[str]:
+        """At most so many of the keys that were found, each once."""
+        taken = sorted(self.found)[:most]
+        self.found.difference_update(taken)
+        return taken
