@@ -104,9 +104,10 @@ def inspect_quiescent(
     quiet = properties.Quiet(server, instances, wall, protocol)
     for order in permutations(live):
         properties.check(properties.look_around(quiet, indeterminate, order))
-        properties.check(properties.only_heard(quiet, order))
+        heard = properties.hear_all(quiet, order)
+        properties.check(properties.only_heard(heard, quiet.keys, order))
         if order:
-            properties.check(properties.let_go(quiet, order))
+            properties.check(properties.let_go(heard, order))
             properties.check(properties.find(quiet, order))
 
 
