@@ -213,7 +213,7 @@ def encode_bounds(bounds: Bounds) -> Line:
 
 def decode_bounds(line: Line) -> Bounds:
     """The bounds that `encode_bounds` wrote. Raises ValueError or TypeError if there are none."""
-    values = {name: kinds(",".join(line[name])) if line[name] else () for name in KINDS}
+    values = {name: tuple(kind for word in line[name] for kind in kinds(word)) for name in KINDS}
     lists = {name: tuple(line[name]) for name in LISTS}
     return Bounds(**{**line, **values, **lists})
 

@@ -21,6 +21,9 @@ from tests.oracle.worlds import MANIFEST, PAGE
 EVERY_PROPERTY = [prop for props in PROPERTIES.values() for prop in props]
 
 
+SHOW_A_FAULT: list[Bounds] = sorted({b.bounds for b in BROKEN.values()}, key=command_of)
+
+
 def _recorded(bounds: Bounds) -> Entry:
     """What the manifest says about a world."""
     encoded = encode_bounds(bounds)
@@ -49,9 +52,7 @@ def test_the_fault_of_a_broken_protocol_is_found_with_its_shortest_trace(name: s
     assert f"| {name} | {breaks} | {len(found.trace)} |" in PAGE.read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    "bounds", sorted({b.bounds for b in BROKEN.values()}, key=command_of), ids=command_of
-)
+@pytest.mark.parametrize("bounds", SHOW_A_FAULT, ids=command_of)
 def test_nothing_is_found_where_a_broken_protocol_shows_its_fault(bounds: Bounds) -> None:
     found = explore(bounds, options=Options(budget=Budget(states=50_000)))
     assert not found.violation, found
