@@ -332,14 +332,18 @@ def befall(
 
 
 def _lose_writes(context: Context, can_be_found: bool) -> Context:
-    unfound = context.unfound + can_be_found
-    return context._replace(lossy=True, unfound=unfound, linearizations=None)
+    return context._replace(
+        lossy=True,
+        rolled_back=MORE if context.rolled_back else 0,
+        unfound=context.unfound + can_be_found,
+        linearizations=None,
+    )
 
 
 def _restore(context: Context, number: int) -> Context:
     """The restored snapshot is used up. The others stay as long as they can still be restored."""
     whole = context.snapshots[number].key == EVERYTHING
-    rolled_back = MORE if whole or context.rolled_back else ONE_KEY
+    rolled_back = MORE if whole or context.lossy else ONE_KEY
     context = _lose_writes(_spend(context, "rollbacks" if whole else "key_rollbacks"), True)
     others = context.snapshots[:number] + context.snapshots[number + 1 :]
     left = context.left
