@@ -135,7 +135,7 @@ def test_each_call_in_an_event_loop_of_its_own_works(real_server: RedisServer) -
     client = redis.asyncio.Redis(unix_socket_path=real_server.socket)
     counter = distkit.asyncio.StrictInstanceAwareCounter(client, "p")
     assert [asyncio.run(counter.inc("k")) for _ in range(6)] == [(n, n) for n in range(1, 7)]
-    assert real_server.client().hget("distkit:{p}:counter:k", ":").split()[2] == b"6"  # type: ignore[union-attr]
+    assert real_server.client().hget("distkit:{p}:counter:k", ":").split()[3] == b"6"  # type: ignore[union-attr]
 
 
 # --- Deadlines -----------------------------------------------------------------------------------
