@@ -331,9 +331,9 @@ class Books:
             except RuntimeError:  # another thread came or went just now
                 continue
 
-    def poll_in_s(self) -> float:
-        """How long until the next poll is due."""
-        return max(0.0, self._poll_at - self._clock())
+    def poll_in_s(self, late_s: float = 0.0) -> float:
+        """How long until the next poll is due, or is so much overdue."""
+        return max(0.0, self._poll_at + late_s - self._clock())
 
     def _schedule(self) -> None:
         """A poll has just been made: when the next one is due."""
