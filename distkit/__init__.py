@@ -16,6 +16,7 @@ from distkit.errors import (
     NotExecutedError,
     OutcomeUnknownError,
 )
+from distkit.events import Event, EventKind
 from distkit.exit import leave_at_exit
 from distkit.protocols import AsyncCounter, Counter
 from distkit.tracing import RequestReport
@@ -30,6 +31,8 @@ __all__ = [
     "CounterOverflowError",
     "CounterState",
     "DistkitError",
+    "Event",
+    "EventKind",
     "InvalidKeyError",
     "LimitReached",
     "MisuseError",

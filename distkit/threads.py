@@ -81,8 +81,10 @@ class ThreadDriver(Driver):
             self.heart = None
         try:
             self.leave()
+            self.observer.left(self.instance, None)
         except Exception as failure:
             self.report.could_not_leave(failure)
+            self.observer.left(self.instance, failure)
         finally:
             self.instance.promise_ms = 0
 
@@ -209,7 +211,7 @@ class ThreadDriver(Driver):
                 self.heard(request)
             except Exception as error:
                 self.conclude(request, error)
-        self.queue.hand_out()
+        self.hand_out()
 
 
 class _Thread:
