@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import redis
 
@@ -25,6 +25,9 @@ from distkit.redis.meaning import Abandoned
 from distkit.redis.script import Scan
 from distkit.redis.sync import Transport, transport_for
 from distkit.tracing import checked_hook, observed
+
+LOOKS_EVERY_S: Final = 1.0
+"""How often a waiting thread looks whether it was forgotten."""
 
 
 class ThreadDriver(Driver):
@@ -84,7 +87,7 @@ class ThreadDriver(Driver):
             if self.instance.has_opened:
                 self.batch(self.clearing_of_this_instance())
         finally:
-            for failure in self._serve(_Thread((), leaving=True)):
+            for failure in self._serve(_Thread(), (), leaving=True):
                 self.report.could_not_leave(failure)
 
     def _start_heart(self) -> None:
@@ -93,9 +96,9 @@ class ThreadDriver(Driver):
 
     # --- Calls -----------------------------------------------------------------------------------
 
-    def one(self, step: Step) -> Any:
+    def one(self, todo: tuple[Step]) -> Any:
         """Run the step and return its result."""
-        (outcome,) = self.run((step,))
+        (outcome,) = self.run(todo)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -125,11 +128,11 @@ class ThreadDriver(Driver):
         """Run the steps of one request; none at all are a heartbeat. Returns their outcomes."""
         if self.is_alive and self.heart is None:
             self._start_heart()
-        return self._serve(_Thread(todo))
+        return self._serve(_Thread(), todo)
 
     # --- Leading ---------------------------------------------------------------------------------
 
-    def _serve(self, caller: _Thread) -> list[Outcome]:
+    def _serve(self, caller: _Thread, todo: Sequence[Step], leaving: bool = False) -> list[Outcome]:
         """Wait until the caller's steps are done. Lead if nobody does."""
         thread = threading.get_ident()
         last = self._inside.get(thread)
@@ -145,13 +148,15 @@ class ThreadDriver(Driver):
                     self._leader = caller
                 else:
                     caller.close_gate()
-                self.queue.join(caller)
+                self.queue.waiting.append((todo, caller, leaving))
             if caller.gate is not None:
-                caller.wait()
+                self._wait(caller)
             while caller.outcomes is None:
                 self._serve_a_group()
         finally:
             caller.gone = True
+            if caller.next is not None:
+                caller.next.open_gate()
             self._inside.pop(thread, None)
             if self._leader is caller:
                 self._hand_over(caller)
@@ -163,7 +168,6 @@ class ThreadDriver(Driver):
             if self._leader is not caller:  # another thread found it gone and replaced it
                 return
             successor = self.queue.successor(caller) if self.queue.is_busy else None
-            assert successor is None or isinstance(successor, _Thread)
             self._leader = successor
         if successor is not None:
             successor.open_gate()
@@ -186,7 +190,45 @@ class ThreadDriver(Driver):
                 self.heard(request)
             except Exception as error:
                 self.conclude(request, error)
-        self.queue.hand_out()
+        self.queue.hand_out(_Desk)
+
+    def _wait(self, caller: _Thread) -> None:
+        """Until the caller has its outcome, or is to lead. Whoever should have opened its gate may
+        have been interrupted just before: so it looks for itself now and then."""
+        while not caller.wait():
+            with self._mutex:
+                if self._leader is None or self._leader.gone:
+                    self._leader = caller
+            if self._leader is caller or caller.outcomes is not None:
+                return
+
+
+class _Desk:
+    """A `batching.Desk`."""
+
+    @staticmethod
+    def deal(callers: Sequence[_Thread], outcomes: list[Outcome]) -> None:
+        """Those that wait wake one after the other, each the next: all at once they would only
+        stand in line for the interpreter's lock."""
+        first: _Thread | None = None
+        last: _Thread | None = None
+        for caller, outcome in zip(callers, outcomes, strict=True):
+            caller.outcomes = [outcome]
+            if caller.gate is None or caller.gone:
+                continue
+            if last is None:
+                first = caller
+            else:
+                last.next = caller
+            last = caller
+        if first is not None:
+            first.open_gate()
+
+    @staticmethod
+    def finish(caller: _Thread, _: Sequence[Step], outcomes: list[Outcome]) -> None:
+        caller.outcomes = outcomes
+        if caller.gate is not None:
+            caller.open_gate()
 
 
 class _Thread:
@@ -195,27 +237,22 @@ class _Thread:
     Attributes:
         gate: closed while the thread has to wait: until it is done, or leads.
         gone: whether the thread neither waits nor leads any more.
+        next: the thread that it wakes when it goes.
     """
 
-    __slots__ = ("gate", "gone", "leaving", "outcomes", "steps")
+    __slots__ = ("gate", "gone", "next", "outcomes")
 
-    def __init__(self, steps: Sequence[Step], leaving: bool = False) -> None:
-        self.steps = steps
-        self.leaving = leaving
+    def __init__(self) -> None:
         self.outcomes: list[Outcome] | None = None
         self.gone = False
         self.gate: threading.Lock | None = None
+        self.next: _Thread | None = None
 
     def cancelled(self) -> bool:
         return self.gone
 
     def done(self) -> bool:
         return self.gone or self.outcomes is not None
-
-    def finish(self, outcomes: list[Outcome]) -> None:
-        self.outcomes = outcomes
-        if self.gate is not None:
-            self.open_gate()
 
     def close_gate(self) -> None:
         self.gate = threading.Lock()
@@ -225,9 +262,10 @@ class _Thread:
         if self.gate is not None and self.gate.locked():
             self.gate.release()
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
+        """Whether the gate was opened, within a while."""
         assert self.gate is not None
-        self.gate.acquire()
+        return self.gate.acquire(timeout=LOOKS_EVERY_S)
 
 
 class Heart(threading.Thread):

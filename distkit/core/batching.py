@@ -26,10 +26,7 @@ MOST_KEYS: Final = 100
 
 
 class Caller(Protocol):
-    """Somebody who waits for steps to be executed; no steps at all are a heartbeat."""
-
-    steps: Sequence[Step]
-    leaving: bool
+    """Somebody who waits for steps to be executed."""
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the outcomes any more. If it was not taken yet, it never is."""
@@ -39,89 +36,108 @@ class Caller(Protocol):
         """Whether it has its outcomes, or was cancelled."""
         ...
 
-    def finish(self, outcomes: list[Outcome]) -> None:
-        """Hand over an outcome for each step; for a heartbeat, the error that ended it, if any. It
-        can be called twice."""
+
+Entry = tuple[Sequence[Step], Any, bool]
+"""A caller in the queue: its steps (none at all are a heartbeat), the caller, and whether it closes
+the session (R16)."""
+
+
+class Desk(Protocol):
+    """Hands outcomes to callers, as their driver knows how."""
+
+    def deal(self, callers: Sequence[Any], outcomes: list[Outcome]) -> None:
+        """Give each of these callers, which have one step each, its outcome."""
+        ...
+
+    def finish(self, caller: Any, steps: Sequence[Step], outcomes: list[Outcome]) -> None:
+        """Give a caller an outcome for each of its steps; for a heartbeat, the error that ended it,
+        if any. It can be called twice."""
         ...
 
 
 class Queue:
     """The callers that wait, and the group whose request is in flight.
 
-    It is not thread-safe: the driver calls `join`, `take` and `successor` one at a time.
+    It is not thread-safe: the driver calls everything but `len` one at a time. An interrupt may
+    come between any two lines. Then a caller can be in the group and still wait as well; since it
+    is done after its group, it is not taken again.
 
     Attributes:
+        waiting: the callers that were not taken yet. To join, append an entry.
         is_shared: whether the last group had several callers.
     """
 
+    waiting: list[Entry]
     is_shared: bool
 
     def __init__(self) -> None:
-        # A single attribute: an interrupt must not find a caller in both lists, or in neither.
-        self._group_and_queue: tuple[list[Caller], list[Caller]] = ([], [])
-        self._call = Call()
+        self.waiting = []
         self.is_shared = False
-
-    def join(self, caller: Caller) -> None:
-        self._group_and_queue[1].append(caller)
+        self._group: list[Entry] = []
+        self._call = Call()
+        self._are_single = False  # whether each caller of the group has one step
 
     def __len__(self) -> int:
         """How many callers have not been taken yet."""
-        return len(self._group_and_queue[1])
+        return len(self.waiting)
 
     @property
     def is_busy(self) -> bool:
-        """Whether a group is under way, or a caller queued."""
-        group, queue = self._group_and_queue
-        return bool(group or queue)
+        """Whether a group is under way, or a caller waits."""
+        return bool(self._group or self.waiting)
 
     @property
     def is_abandoned(self) -> bool:
         """Whether a group is under way, and nobody waits for it any more."""
-        group, _ = self._group_and_queue
-        return bool(group) and all(caller.cancelled() for caller in group)
+        return bool(self._group) and all(caller.cancelled() for _, caller, _ in self._group)
 
     def forget(self, is_lost: Callable[[Any], bool]) -> None:
         """Remove callers that were not taken yet."""
-        group, queue = self._group_and_queue
-        self._group_and_queue = group, [caller for caller in queue if not is_lost(caller)]
+        self.waiting[:] = [entry for entry in self.waiting if not is_lost(entry[1])]
 
     def take(self) -> Call | None:
         """The call of the group under way, or else of the next group; None if nobody waits."""
-        group, queue = self._group_and_queue
-        if group:
+        if self._group:
             return self._call
-        if len(queue) != 1 or queue[0].cancelled():
-            queue = [caller for caller in queue if not caller.cancelled()]
-        if not queue:
-            self._group_and_queue = [], []
+        waiting = self.waiting
+        if len(waiting) != 1 or waiting[0][1].done():
+            waiting[:] = [entry for entry in waiting if not entry[1].done()]
+        if not waiting:
             return None
-        size = _how_many(queue) if len(queue) > 1 else 1
-        group = queue[:size]
         # The call first: it belongs to nobody until there is a group.
-        self._call = _shared_call(group) if size > 1 else Call(group[0].steps, group[0].leaving)
-        self._group_and_queue = group, queue[size:]
+        if len(waiting) == 1:
+            size, self._are_single = 1, False
+            steps, _, leaving = waiting[0]
+            self._call = Call(steps, leaving)
+        elif call := _single_steps(waiting):
+            size, self._are_single = len(call.steps), True
+            self._call = call
+        else:
+            size, self._are_single = _how_many(waiting), False
+            self._call = _shared_call(waiting[:size])
+        self._group = waiting[:size]
+        del waiting[:size]
         self.is_shared = size > 1
         return self._call
 
-    def hand_out(self) -> None:
+    def hand_out(self, desk: Desk) -> None:
         """The group's call is done: give each caller its outcomes."""
-        group, _ = self._group_and_queue
-        outcomes, first = cast(list[Outcome], self._call.outcomes), 0
-        failure: list[Outcome] = [self._call.failure] if self._call.failure else []
-        for caller in group:
-            size = len(caller.steps)
-            if size == 1:
-                caller.finish([outcomes[first]])
-            else:
-                caller.finish(outcomes[first : first + size] if size else failure)
-            first += size
-        self._group_and_queue = [], self._group_and_queue[1]
+        group, first = self._group, 0
+        outcomes = cast(list[Outcome], self._call.outcomes)
+        if self._are_single:
+            desk.deal([caller for _, caller, _ in group], outcomes)
+        else:
+            failure: list[Outcome] = [self._call.failure] if self._call.failure else []
+            for steps, caller, _ in group:
+                size = len(steps)
+                desk.finish(caller, steps, outcomes[first : first + size] if size else failure)
+                first += size
+        self._group = []
 
-    def successor(self, leader: Caller | None) -> Caller | None:
-        """The caller that leads when this leader stops."""
-        for callers in self._group_and_queue:
-            for caller in callers:
+    def successor(self, leader: Caller | None) -> Any:
+        """The caller that leads when this leader stops, if any waits."""
+        for entries in (self._group, self.waiting):
+            for _, caller, _ in entries:
                 if caller is not leader and not caller.done():
                     return caller
         return None
@@ -140,25 +156,41 @@ def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
     yield piece
 
 
-def _how_many(queue: Sequence[Caller]) -> int:
-    """How many callers at the head of the queue fit into one request. A leaving caller goes alone
+def _single_steps(waiting: Sequence[Entry]) -> Call | None:
+    """The call of the callers at the head, if each has one step and they fit into one request. This
+    is the usual case, and quicker to find out than to count."""
+    todo = [steps for steps, _, _ in waiting[:MOST_STEPS]]
+    first = todo[0]
+    if len(first) == 1 and todo.count(first) == len(todo):
+        return Call.of_the_same(first[0], len(todo))
+    if set(map(len, todo)) != {1}:
+        return None
+    steps = [only for (only,) in todo]
+    if len(steps) > MOST_KEYS and len({step[0] for step in steps}) > MOST_KEYS:
+        return None
+    return Call(steps)
+
+
+def _how_many(waiting: Sequence[Entry]) -> int:
+    """How many callers at the head of the queue fit into one request. One that leaves goes alone
     (R16)."""
-    if queue[0].leaving:
-        return 1
-    steps, count = 0, 0
+    count = total = 0
     keys: set[str] = set()
-    for caller in queue:
-        steps += len(caller.steps)
-        for step in caller.steps:
+    for steps, _, leaving in waiting:
+        total += len(steps)
+        for step in steps:
             keys.add(step.key)
-        if caller.leaving or ((steps > MOST_STEPS or len(keys) > MOST_KEYS) and count):
+        if leaving or ((total > MOST_STEPS or len(keys) > MOST_KEYS) and count):
             break
         count += 1
-    return count
+    return count or 1
 
 
-def _shared_call(group: Sequence[Caller]) -> Call:
-    return Call([step for caller in group for step in caller.steps])
+def _shared_call(group: Sequence[Entry]) -> Call:
+    first_steps, _, leaving = group[0]
+    if len(group) == 1:
+        return Call(first_steps, leaving)
+    return Call([step for steps, _, _ in group for step in steps])
 
 
 class Batch:

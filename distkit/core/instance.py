@@ -24,6 +24,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
+from distkit.core.many import Increments, increments, run_each, run_together, spelled
 from distkit.core.operations import (
     GET,
     GLOBAL,
@@ -52,6 +53,9 @@ PATIENCE: Final = 8
 OK, LATE = 1, -1
 """The first number of a reply; it is 0 if there is no session."""
 
+FIRST: Final = (0,)
+"""The places of a single step."""
+
 Reply = Sequence[int | None]
 
 Outcome = CounterState | Change | Exception
@@ -77,6 +81,7 @@ class Call:
         indeterminate: whether a request with these steps may have been executed unseen (R12).
         losses: how often the session was lost during this call.
         by_key: where the steps that still need an answer are, by key in order of first use.
+        increments: the counts of the steps on a key, if all of them are plain `inc`s.
     """
 
     steps: Sequence[Step]
@@ -86,7 +91,8 @@ class Call:
     indeterminate: bool
     losses: int
     done: bool
-    by_key: dict[str, list[int]]
+    by_key: dict[str, Sequence[int]]
+    increments: dict[str, Increments | None]
 
     def __init__(self, steps: Sequence[Step] = (), leaving: bool = False) -> None:
         self.outcomes = [None] * len(steps)
@@ -97,21 +103,33 @@ class Call:
         self.losses = 0
         self.steps = steps
         if len(steps) == 1:
-            self.by_key = {steps[0].key: [0]}
+            self.by_key, self.increments = {steps[0].key: FIRST}, {}
         else:
             self._gather(range(len(steps)))
 
+    @classmethod
+    def of_the_same(cls, step: Step, times: int) -> Call:
+        """A call of one step, so many times."""
+        call = cls()
+        call.steps, call.outcomes = [step] * times, [None] * times
+        call.by_key = {step.key: range(times)}
+        return call
+
     def _gather(self, places: Iterable[int]) -> None:
         """Sort the steps at these places by key."""
+        places = [*places]
+        keys = [self.steps[place][0] for place in places]
+        self.increments = {}
+        if keys and keys.count(keys[0]) == len(keys):
+            self.by_key = {keys[0]: places}
+            return
         by_key: dict[str, list[int]] = {}
-        steps = self.steps
-        for place in places:
-            key = steps[place].key
+        for key, place in zip(keys, places, strict=True):
             if key in by_key:
                 by_key[key].append(place)
             else:
                 by_key[key] = [place]
-        self.by_key = by_key
+        self.by_key = {**by_key}
 
     def mark_indeterminate(self) -> None:
         """R12: a copy may have run, and its session is gone. Only steps that change nothing but the
@@ -340,7 +358,8 @@ class Instance:
             if len(places) == 1:
                 spelt = spell(steps[places[0]])
             else:
-                spelt = "".join([spell(steps[place]) for place in places])
+                call.increments[key] = counts = increments(steps, places)
+                spelt = spelled(steps, places, counts)
             epoch, count, seq = memory.get(key) or (0, 0, fence)
             parts += (epoch, count, seq if seq > fence else fence, spelt)
             keys.append(self.space.counters + key.encode())
@@ -396,26 +415,45 @@ class Instance:
     def _learn(self, request: Request, reply: Reply) -> None:
         """Compute each step's result from the state before, and remember the state after."""
         outcomes, memory, seq = request.call.outcomes, self.memory, request.seq
-        steps, at = request.call.steps, 1
+        at = 1
         for key, places in request.call.by_key.items():
             high, low, epoch, count = reply[at : at + 4]
             at += 4
             if high is None or low is None or epoch is None or count is None:
                 self._refuse(outcomes, key, places)
                 continue
-            state: View = high * SPAN + low, epoch, count
-            for place in places:
-                done = transition(state, steps[place])
-                if done is None:
-                    outcomes[place] = _overflow(steps[place])
-                else:
-                    state, outcomes[place] = done
-            _, epoch, own = state
+            _, epoch, own = self._run(
+                (high * SPAN + low, epoch, count), request.call, key, places, outcomes
+            )
             if epoch or own or key in memory:
                 memory[key] = Memory(epoch, own, seq)
         if request.purpose is Purpose.RESTORE:
             done_with = request.call.by_key.keys()
             self._restoring = [key for key in self._restoring if key not in done_with]
+
+    def _run(
+        self,
+        before: View,
+        call: Call,
+        key: str,
+        places: Sequence[int],
+        outcomes: list[Outcome | None],
+    ) -> View:
+        """Run the call's steps on this counter. Returns the state after them."""
+        steps = call.steps
+        if len(places) == 1:
+            done = transition(before, steps[places[0]])
+            after, outcomes[places[0]] = done or (before, _overflow(steps[places[0]]))
+            return after
+        counts = call.increments.get(key)
+        together = run_together(before, counts) if counts else None
+        after, results = together or run_each(before, steps, places)
+        if together and len(results) == len(outcomes):
+            outcomes[:] = results
+            return after
+        for place, result in zip(places, results, strict=True):
+            outcomes[place] = result or _overflow(steps[place])
+        return after
 
     def _refuse(self, outcomes: list[Outcome | None], key: str, places: Iterable[int]) -> None:
         name = self.space.counter(key).decode()

@@ -342,10 +342,10 @@ def test_a_thread_that_waits_is_inside_its_call_too(newest_server: RedisServer) 
     with pytest.MonkeyPatch.context() as patch:
         wait = distkit.threads._Thread.wait
 
-        def handler(caller: Any) -> None:
+        def handler(caller: Any) -> bool:
             outcomes.append(_timed(lambda: counter.inc("k", 100))[1])
             go.set()
-            wait(caller)
+            return wait(caller)
 
         patch.setattr(distkit.threads._Thread, "wait", handler)
         assert counter.inc("k") == (3, 3)

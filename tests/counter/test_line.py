@@ -22,8 +22,7 @@ from tests.harness.servers import RedisServer
 
 class Caller:
     def __init__(self, todo: Sequence[Step], leaving: bool = False) -> None:
-        self.steps: Sequence[Step] = todo
-        self.leaving = leaving
+        self.entry = (todo, self, leaving)
         self.got: Any = None
         self.left = False
 
@@ -33,14 +32,19 @@ class Caller:
     def done(self) -> bool:
         return self.left or self.got is not None
 
-    def finish(self, outcomes: list[Outcome]) -> None:
-        self.got = outcomes
+
+class Desk:
+    def deal(self, callers: Sequence[Caller], outcomes: list[Outcome]) -> None:
+        for caller, outcome in zip(callers, outcomes, strict=True):
+            caller.got = [outcome]
+
+    def finish(self, caller: Caller, _: Sequence[Step], outcomes: list[Outcome]) -> None:
+        caller.got = outcomes
 
 
 def _line(*callers: Caller) -> Queue:
     line = Queue()
-    for caller in callers:
-        line.join(caller)
+    line.waiting += [caller.entry for caller in callers]
     return line
 
 
@@ -51,7 +55,7 @@ def _taken(line: Queue) -> int:
         return 0
     outcomes: list[Any] = list(range(len(call.outcomes)))
     call.outcomes = outcomes
-    line.hand_out()
+    line.hand_out(Desk())
     return len(outcomes)
 
 
@@ -86,7 +90,7 @@ def test_a_group_that_was_taken_is_taken_again_until_it_has_its_outcomes() -> No
     """Whoever leads next goes on with it."""
     line = _line(Caller([steps.inc("k")]))
     call = line.take()
-    line.join(Caller([steps.inc("k")]))
+    line.waiting.append(Caller([steps.inc("k")]).entry)
     assert line.take() is call
 
 
