@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 import uuid
 import weakref
 from abc import ABC, abstractmethod
@@ -92,7 +93,7 @@ class Driver(ABC):
 
     def heard(self, request: Request) -> None:
         """A request was answered."""
-        self.pulse.heard()
+        self.pulse.last_s = time.monotonic()
         if request.purpose is not Purpose.CALL:
             self.report.putting_back(self.instance.to_put_back)
 

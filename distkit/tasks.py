@@ -166,7 +166,7 @@ class TaskDriver(Driver):
         self._driving = caller
         try:
             while not caller.done():
-                await self._serve_a_group(loop)
+                await self._serve_a_group(loop, caller)
         finally:
             if loop.is_running():
                 caller.cancel()  # if it was cancelled meanwhile, nobody waits for it any more
@@ -225,9 +225,11 @@ class TaskDriver(Driver):
             if loop.is_running():
                 self._go_on(loop, None)  # it was cancelled
 
-    async def _serve_a_group(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _serve_a_group(
+        self, loop: asyncio.AbstractEventLoop, leader: asyncio.Future[Any] | None = None
+    ) -> None:
         """Send for the group that was left unfinished, or for the next one."""
-        instance, call = self.instance, self.queue.take()
+        instance, call = self.instance, self.queue.take(leader)
         if call is None:  # every caller was cancelled
             return
         instance.begin(call)

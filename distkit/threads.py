@@ -98,7 +98,7 @@ class ThreadDriver(Driver):
 
     def one(self, todo: tuple[Step]) -> Any:
         """Run the step and return its result."""
-        (outcome,) = self.run(todo)
+        (outcome,) = self._serve(_Thread(), todo)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -126,14 +126,14 @@ class ThreadDriver(Driver):
 
     def run(self, todo: Sequence[Step]) -> list[Outcome]:
         """Run the steps of one request; none at all are a heartbeat. Returns their outcomes."""
-        if self.is_alive and self.heart is None:
-            self._start_heart()
         return self._serve(_Thread(), todo)
 
     # --- Leading ---------------------------------------------------------------------------------
 
     def _serve(self, caller: _Thread, todo: Sequence[Step], leaving: bool = False) -> list[Outcome]:
         """Wait until the caller's steps are done. Lead if nobody does."""
+        if self.is_alive and self.heart is None and not leaving:
+            self._start_heart()
         thread = threading.get_ident()
         last = self._inside.get(thread)
         if last is not None and not last.gone:
@@ -152,7 +152,7 @@ class ThreadDriver(Driver):
             if caller.gate is not None:
                 self._wait(caller)
             while caller.outcomes is None:
-                self._serve_a_group()
+                self._serve_a_group(caller)
         finally:
             caller.gone = True
             if caller.next is not None:
@@ -167,12 +167,14 @@ class ThreadDriver(Driver):
         with self._mutex:
             if self._leader is not caller:  # another thread found it gone and replaced it
                 return
-            successor = self.queue.successor(caller) if self.queue.is_busy else None
+            # If its own call is done, so is its group.
+            others = self.queue.waiting or caller.outcomes is None
+            successor = self.queue.successor(caller) if others else None
             self._leader = successor
         if successor is not None:
             successor.open_gate()
 
-    def _serve_a_group(self) -> None:
+    def _serve_a_group(self, leader: _Thread) -> None:
         """Send for the group that was left unfinished, or for the next one."""
         instance = self.instance
         if self.queue.is_shared:
@@ -180,7 +182,7 @@ class ThreadDriver(Driver):
             # would carry only the first of them.
             time.sleep(0)
         with self._mutex:
-            call = self.queue.take()
+            call = self.queue.take(leader)
         assert call is not None, "the leader itself is queued"
         instance.begin(call)
         while not call.done:

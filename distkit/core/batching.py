@@ -95,12 +95,16 @@ class Queue:
         """Remove callers that were not taken yet."""
         self.waiting[:] = [entry for entry in self.waiting if not is_lost(entry[1])]
 
-    def take(self) -> Call | None:
-        """The call of the group under way, or else of the next group; None if nobody waits."""
+    def take(self, leader: Caller | None = None) -> Call | None:
+        """The call of the group under way, or else of the next group; None if nobody waits.
+
+        Args:
+            leader: the caller that asks, if it is one: it waits itself.
+        """
         if self._group:
             return self._call
         waiting = self.waiting
-        if len(waiting) != 1 or waiting[0][1].done():
+        if len(waiting) != 1 or waiting[0][1] is not leader:
             waiting[:] = [entry for entry in waiting if not entry[1].done()]
         if not waiting:
             return None

@@ -347,7 +347,9 @@ class Instance:
 
     def _request(self, purpose: Purpose, session: int | str, parts: list[str | int]) -> Request:
         """A request that carries no counters."""
-        return self._numbered(purpose, self.call, session, [*self.space.own], parts)
+        self.seq = seq = self.seq + 1
+        head = (self._me, session, seq, self.acked, self.threshold_ms)
+        return Request(purpose, self.call, [*self.space.own], head, parts, seq)
 
     def _ask(self, purpose: Purpose, call: Call) -> Request:
         """The request that carries the call's steps, with what is remembered of each counter."""
@@ -367,18 +369,8 @@ class Instance:
                 # The slice may exist from now on, even if no reply says so. A new session must put
                 # it back, as 0.
                 memory[key] = Memory(0, 0, fence)
-        return self._numbered(purpose, call, self.session, keys, parts)
-
-    def _numbered(
-        self,
-        purpose: Purpose,
-        call: Call,
-        session: int | str,
-        keys: list[bytes],
-        parts: list[str | int],
-    ) -> Request:
         self.seq = seq = self.seq + 1
-        head = (self._me, session, seq, self.acked, self.threshold_ms)
+        head = (self._me, self.session, seq, self.acked, self.threshold_ms)
         return Request(purpose, call, keys, head, parts, seq)
 
     # --- Replies ---------------------------------------------------------------------------------
@@ -415,23 +407,27 @@ class Instance:
     def _learn(self, request: Request, reply: Reply) -> None:
         """Compute each step's result from the state before, and remember the state after."""
         outcomes, memory, seq = request.call.outcomes, self.memory, request.seq
-        at = 1
+        steps, at = request.call.steps, 1
         for key, places in request.call.by_key.items():
             high, low, epoch, count = reply[at : at + 4]
             at += 4
             if high is None or low is None or epoch is None or count is None:
                 self._refuse(outcomes, key, places)
                 continue
-            _, epoch, own = self._run(
-                (high * SPAN + low, epoch, count), request.call, key, places, outcomes
-            )
+            state: View = high * SPAN + low, epoch, count
+            if len(places) == 1:
+                step = steps[places[0]]
+                state, outcomes[places[0]] = transition(state, step) or (state, _overflow(step))
+            else:
+                state = self._run_many(state, request.call, key, places, outcomes)
+            _, epoch, own = state
             if epoch or own or key in memory:
                 memory[key] = Memory(epoch, own, seq)
         if request.purpose is Purpose.RESTORE:
             done_with = request.call.by_key.keys()
             self._restoring = [key for key in self._restoring if key not in done_with]
 
-    def _run(
+    def _run_many(
         self,
         before: View,
         call: Call,
@@ -440,19 +436,14 @@ class Instance:
         outcomes: list[Outcome | None],
     ) -> View:
         """Run the call's steps on this counter. Returns the state after them."""
-        steps = call.steps
-        if len(places) == 1:
-            done = transition(before, steps[places[0]])
-            after, outcomes[places[0]] = done or (before, _overflow(steps[places[0]]))
-            return after
         counts = call.increments.get(key)
         together = run_together(before, counts) if counts else None
-        after, results = together or run_each(before, steps, places)
+        after, results = together or run_each(before, call.steps, places)
         if together and len(results) == len(outcomes):
             outcomes[:] = results
             return after
         for place, result in zip(places, results, strict=True):
-            outcomes[place] = result or _overflow(steps[place])
+            outcomes[place] = result or _overflow(call.steps[place])
         return after
 
     def _refuse(self, outcomes: list[Outcome | None], key: str, places: Iterable[int]) -> None:

@@ -20,11 +20,7 @@ class Pulse:
 
     def __init__(self, threshold_ms: int) -> None:
         self.interval_s: float = threshold_ms / 1000 / BEATS
-        self.heard()
-
-    def heard(self) -> None:
-        """Note that a request was answered."""
-        self._last = time.monotonic()
+        self.last_s: float = time.monotonic()  # when a request was answered last
 
     def is_due(self) -> bool:
         """Whether the instance has been silent long enough to need a heartbeat."""
@@ -36,7 +32,7 @@ class Pulse:
         return left_s if left_s > 0 else self.interval_s
 
     def _left_s(self) -> float:
-        return self._last + self.interval_s - time.monotonic()
+        return self.last_s + self.interval_s - time.monotonic()
 
 
 FEW, PROGRESS = 100, 10_000
