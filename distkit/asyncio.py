@@ -60,12 +60,18 @@ class StrictInstanceAwareCounter(CounterBase):
         reply_timeout_ms: int | None = None,
         on_request: OnRequest | None = None,
         clock_ms: Clock | None = None,
+        label: str | None = None,
     ) -> None:
         self._driver: TaskDriver = TaskDriver(
             client,
             prefix,
             Options(
-                dead_instance_threshold_ms, instance_id, reply_timeout_ms, on_request, clock_ms
+                dead_instance_threshold_ms,
+                instance_id,
+                reply_timeout_ms,
+                on_request,
+                clock_ms,
+                label,
             ),
         )
 

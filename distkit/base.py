@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 import uuid
 import weakref
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from distkit.core import operations
 from distkit.core.batching import Queue
 from distkit.core.instance import Instance, Purpose, Request
-from distkit.core.operations import Step
-from distkit.core.pulse import Pulse, Report
+from distkit.core.operations import LOOK, Step
+from distkit.core.pulse import Pulse, Report, promise_ms
 from distkit.errors import NotExecutedError
-from distkit.keys import LIMIT, Keyspace, checked_int, checked_name
+from distkit.keys import (
+    LIMIT,
+    Keyspace,
+    checked_int,
+    checked_label,
+    checked_name,
+    default_label,
+)
 from distkit.redis.meaning import Abandoned
-from distkit.redis.script import Clock, Wall
+from distkit.redis.script import Clock, Sweep, Wall
 from distkit.redis.settings import deadline_s
 from distkit.tracing import OnRequest
 
@@ -35,6 +41,7 @@ class Options(NamedTuple):
     reply_timeout_ms: int | None
     on_request: OnRequest | None
     clock_ms: Clock | None
+    label: str | None
 
     def deadline(self) -> float:
         """How long a transmission waits for its reply, in seconds."""
@@ -42,6 +49,17 @@ class Options(NamedTuple):
 
     def wall(self) -> Wall:
         return Wall(self.clock_ms)
+
+
+SWEEP: Final = 10
+"""At how many counters that an instance does not remember it looks with each heartbeat."""
+
+LONG_SWEEP: Final = 100
+LONG_SWEEPS: Final = 20
+"""While it finds what crashed instances left: at how many at once, and how often."""
+
+NOTHING: Final = (0, 0)
+"""The outcome of a look at a counter that nobody counts in: it has vanished, if all have left."""
 
 
 class Driver(ABC):
@@ -58,8 +76,9 @@ class Driver(ABC):
         transport: the way to Redis.
         instance: this instance's side of the protocol.
         queue: the callers that wait.
-        pulse: when the next heartbeat is due.
+        pulse: how long to wait between heartbeats.
         report: what the log is told.
+        sweep: how far the search for what crashed instances left has come.
         is_alive: whether the program is inside the counter's `with` block.
     """
 
@@ -70,6 +89,7 @@ class Driver(ABC):
     queue: Queue
     pulse: Pulse
     report: Report
+    sweep: Sweep
     is_alive: bool
 
     def __init__(self, client: object, prefix: str, options: Options) -> None:
@@ -84,7 +104,11 @@ class Driver(ABC):
         self.space = Keyspace(prefix)
         # An earlier instance may have used an id that was given: its requests had low numbers.
         seq = 0 if given is None else secrets.randbits(40)
-        self.instance = Instance(self.space, checked_name(name, "instance_id"), threshold, seq)
+        self._label = None if options.label is None else checked_label(options.label)
+        self.instance = Instance(
+            self.space, checked_name(name, "instance_id"), threshold, seq, self._label_now()
+        )
+        self.sweep = Sweep(self.space)
         self.queue = Queue()
         self.pulse = Pulse(threshold)
         self.report = Report(name)
@@ -93,7 +117,6 @@ class Driver(ABC):
 
     def heard(self, request: Request) -> None:
         """A request was answered."""
-        self.pulse.last_s = time.monotonic()
         if request.purpose is not Purpose.CALL:
             self.report.putting_back(self.instance.to_put_back)
 
@@ -111,7 +134,13 @@ class Driver(ABC):
     @abstractmethod
     def reset_after_fork(self) -> None:
         """In a forked child: become a new instance, with a new id and nothing remembered."""
-        self.instance = Instance(self.space, str(uuid.uuid4()), self.instance.threshold_ms)
+        threshold_ms = self.instance.threshold_ms
+        self.instance = Instance(
+            self.space, str(uuid.uuid4()), threshold_ms, label=self._label_now()
+        )
+        self.sweep = Sweep(self.space)
+        if self.is_alive:
+            self.instance.promise_ms = promise_ms(threshold_ms)
         self.queue = Queue()
         self.report = Report(self.instance.instance_id)
 
@@ -120,6 +149,16 @@ class Driver(ABC):
         if self.is_alive:
             raise RuntimeError("this instance is alive already: its `with` block is inside itself")
         self.is_alive = True
+        self.instance.promise_ms = promise_ms(self.instance.threshold_ms)
+
+    def _label_now(self) -> str:
+        return default_label() if self._label is None else self._label
+
+    def unknown_counters(self, most: int) -> list[Step]:
+        """A look at some of the counters that the sweep has found and this instance does not
+        remember."""
+        memory = self.instance.memory
+        return [Step(key, LOOK) for key in self.sweep.take(most) if key not in memory]
 
     def clearing_of_this_instance(self) -> list[Step]:
         """A step for every key of which this instance may have a slice."""

@@ -60,8 +60,8 @@ class StrictInstanceAwareCounter(CounterBase):
             counters of a client use connections of their own, made from its settings, and follow
             its retry policy; a retry never counts twice (R11).
         prefix: the namespace: 1 to 255 bytes in UTF-8 without `:`, `{` and `}` (R1).
-        dead_instance_threshold_ms: how long another instance may be silent, in ms (R5). Give the
-            same to every instance of a prefix.
+        dead_instance_threshold_ms: how long this instance may be silent before the others presume
+            it dead, in ms (R5). Instances of a prefix may have different ones.
         instance_id: the name of this instance, 1 to 255 bytes without `:`; by default a UUID4. No
             two live instances may share one. An instance that reuses an id starts from nothing
             (R10).
@@ -72,11 +72,13 @@ class StrictInstanceAwareCounter(CounterBase):
             and metrics.
         clock_ms: for tests: a function that returns the server's wall clock in ms. By default,
             Redis's `TIME`.
+        label: what people call this instance; Redis keeps it beside the id. At most 64 bytes in
+            UTF-8 without control characters; by default `host:pid`.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
         TypeError: an argument has the wrong type.
-        ValueError: the threshold is not from 1 to 2^53 - 1.
+        ValueError: the threshold is not from 1 to 2^53 - 1, or the label is not allowed.
     """
 
     def __init__(
@@ -89,12 +91,18 @@ class StrictInstanceAwareCounter(CounterBase):
         reply_timeout_ms: int | None = None,
         on_request: OnRequest | None = None,
         clock_ms: Clock | None = None,
+        label: str | None = None,
     ) -> None:
         self._driver: ThreadDriver = ThreadDriver(
             client,
             prefix,
             Options(
-                dead_instance_threshold_ms, instance_id, reply_timeout_ms, on_request, clock_ms
+                dead_instance_threshold_ms,
+                instance_id,
+                reply_timeout_ms,
+                on_request,
+                clock_ms,
+                label,
             ),
         )
 

@@ -47,3 +47,32 @@ class MisuseError(DistkitError, RuntimeError):
 class NotExecutedError(DistkitError, RedisConnectionError):
     """The call cannot have reached the server, or its session could not be kept. It was not
     executed and never will be."""
+
+
+class LayoutError(DistkitError):
+    """Another version of distkit, or another port, keeps this prefix's data in another layout.
+    Nothing changed.
+
+    Attributes:
+        found: the layout in Redis; 0 is the one of the versions before layouts had numbers.
+        known: the layout that this version reads and writes.
+    """
+
+    def __init__(self, found: int, known: int, prefix: str) -> None:
+        super().__init__(found, known, prefix)
+        self.found = found
+        self.known = known
+        self._prefix = prefix
+
+    def __str__(self) -> str:
+        if self.found > self.known:
+            advice = "update distkit in this program"
+        else:
+            advice = (
+                f"stop the programs that use the older version and delete its Redis keys "
+                f"('distkit:{{{self._prefix}}}:*'), or choose another prefix"
+            )
+        return (
+            f"the data of prefix {self._prefix!r} in Redis has layout {self.found}, and this "
+            f"version of distkit knows layout {self.known}: {advice}"
+        )

@@ -7,7 +7,11 @@ keys of the prefix into one slot.
 
 from __future__ import annotations
 
+import os
+import socket
+import unicodedata
 from functools import lru_cache
+from typing import Final
 
 from distkit.errors import CounterOverflowError, InvalidKeyError
 
@@ -39,6 +43,32 @@ def checked_name(name: object, what: str, forbidden: str = ":") -> str:
         if char in name:
             raise InvalidKeyError(f"{what} must not contain {char!r}: {name!r}")
     return name
+
+
+MOST_LABEL: Final = 64
+"""How many bytes a label has at most."""
+
+
+def checked_label(label: object) -> str:
+    """Return the label, or raise TypeError or ValueError."""
+    if not isinstance(label, str):
+        raise TypeError(f"label must be a str, not {type(label).__name__}")
+    try:
+        size = len(label.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"label cannot be written in UTF-8: {label!r}") from None
+    if size > MOST_LABEL:
+        raise ValueError(f"label must have at most {MOST_LABEL} bytes in UTF-8, not {size}")
+    if any(unicodedata.category(char) == "Cc" for char in label):
+        raise ValueError(f"label must not contain control characters: {label!r}")
+    return label
+
+
+def default_label() -> str:
+    """Where this process runs: `host:pid`."""
+    tail = f":{os.getpid()}"
+    host = "".join(char for char in socket.gethostname() if char.isprintable())
+    return host.encode()[: MOST_LABEL - len(tail)].decode(errors="ignore") + tail
 
 
 def checked_int(number: object, what: str) -> int:

@@ -17,16 +17,18 @@ from typing import Any, Final
 
 import redis.asyncio
 
-from distkit.base import Driver, Options, not_scanned
+from distkit.base import LONG_SWEEP, LONG_SWEEPS, NOTHING, SWEEP, Driver, Options, not_scanned
 from distkit.core.batching import Batch, result_of
-from distkit.core.instance import Outcome, Reply, Request
+from distkit.core.instance import Kind, Outcome, Reply, Request
 from distkit.core.operations import Change, CounterState, Step
 from distkit.core.pulse import Report
-from distkit.errors import MisuseError
+from distkit.errors import InvalidKeyError, MisuseError
 from distkit.redis.asyncio import Transport, transport_for
 from distkit.redis.meaning import Abandoned
 from distkit.redis.script import Scan
 from distkit.tracing import checked_hook, observed_async
+
+STEPS: Final = Kind.STEPS
 
 RESULTS: Final[frozenset[type]] = frozenset({CounterState, Change})
 """The outcomes that are no errors."""
@@ -82,15 +84,13 @@ class TaskDriver(Driver):
             await self.leave()
         except Exception as failure:
             self.report.could_not_leave(failure)
+        finally:
+            self.instance.promise_ms = 0
 
     async def leave(self) -> None:
-        """R16: remove the slices first, because a later instance of this id cannot know them."""
-        try:
-            if self.instance.has_opened:
-                await self.batch(self.clearing_of_this_instance())
-        finally:
-            for failure in await self.run((), leaving=True):
-                self.report.could_not_leave(failure)
+        """R16: drop the slices and close the session."""
+        for failure in await self.run((), Kind.LEAVE):
+            result_of(failure)
 
     def _start_heart(self) -> None:
         beating = _beat(weakref.ref(self), Report(self.instance.instance_id), self.pulse.interval_s)
@@ -116,7 +116,7 @@ class TaskDriver(Driver):
         ):
             return self._run(todo)
         caller = loop.create_future()
-        self.queue.waiting.append((todo, caller, False))
+        self.queue.waiting.append((todo, caller, STEPS))
         return caller
 
     async def batch(self, todo: Sequence[Step]) -> list[Any]:
@@ -127,36 +127,55 @@ class TaskDriver(Driver):
         return batch.results()
 
     async def heartbeat(self) -> None:
-        for failure in await self.run(()):
+        for failure in await self.run((), Kind.BEAT):
             result_of(failure)
+
+    async def clean_up(self) -> None:
+        """R18: look at some counters that this instance does not remember, so that what crashed
+        instances left goes. While it finds such counters, it goes on."""
+        most = SWEEP
+        for _ in range(LONG_SWEEPS):
+            if not self.sweep.found:
+                await self._scan(self.sweep)
+            looks = self.unknown_counters(most)
+            if not looks or NOTHING not in await self.run(looks, Kind.LOOKS):
+                return
+            most = LONG_SWEEP
 
     async def known_keys(self) -> set[str]:
         """The keys of every counter of the prefix."""
         scan = Scan(self.space)
-        while not scan.done:
-            try:
-                await self.transport.scan(scan)
-            except Abandoned as end:
-                raise not_scanned(end) from end.__cause__
+        try:
+            while not scan.done:
+                await self._scan(scan)
+        except InvalidKeyError:
+            await self.heartbeat()  # a better error, if all of the prefix has another layout
+            raise
         return scan.found
 
-    async def run(self, todo: Sequence[Step], leaving: bool = False) -> list[Outcome]:
-        """Run the steps of one request; none at all are a heartbeat. Returns their outcomes."""
+    async def _scan(self, scan: Scan) -> None:
         try:
-            result = await self._run(todo, leaving)
+            await self.transport.scan(scan)
+        except Abandoned as end:
+            raise not_scanned(end) from end.__cause__
+
+    async def run(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> list[Outcome]:
+        """Run the steps of one request. Returns their outcomes; of a heartbeat, its error."""
+        try:
+            result = await self._run(todo, kind)
         except Exception as error:
             if len(todo) != 1:
                 raise
             return [error]
         return [result] if len(todo) == 1 else result
 
-    async def _run(self, todo: Sequence[Step], leaving: bool = False) -> Any:
+    async def _run(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> Any:
         """Run the steps. Returns the result of a single one, or else the list of outcomes."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._move_to(loop)
         caller: asyncio.Future[Any] = loop.create_future()
-        self.queue.waiting.append((todo, caller, leaving))
+        self.queue.waiting.append((todo, caller, kind))
         if self.is_alive and self.heart is None:
             self._start_heart()
         driving = self._driving
@@ -283,7 +302,7 @@ def _settle(caller: asyncio.Future[Any], outcome: Outcome) -> None:
 
 
 async def _beat(ref: weakref.ref[TaskDriver], report: Report, wait_s: float) -> None:
-    """Send a heartbeat whenever a third of the threshold has passed without a request.
+    """Send a heartbeat whenever a third of the threshold has passed, and clean up.
 
     The driver is held weakly: the task ends when the program forgets the counter.
     """
@@ -292,11 +311,12 @@ async def _beat(ref: weakref.ref[TaskDriver], report: Report, wait_s: float) -> 
         driver = ref()
         if driver is None:
             return
-        if driver.pulse.is_due():
-            try:
-                await driver.heartbeat()
-                report.succeeded()
-            except Exception as error:
-                report.failed(error)
-        wait_s = driver.pulse.wait_s()
+        wait_s = driver.pulse.interval_s
+        try:
+            await driver.heartbeat()
+            await driver.clean_up()
+            report.succeeded()
+        except Exception as error:
+            wait_s = driver.pulse.retry_s
+            report.failed(error)
         del driver

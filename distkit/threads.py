@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import redis
 
-from distkit.base import Driver, Options, not_scanned
+from distkit.base import LONG_SWEEP, LONG_SWEEPS, NOTHING, SWEEP, Driver, Options, not_scanned
 from distkit.core.batching import Batch, result_of
-from distkit.core.instance import Outcome, Reply, Request
+from distkit.core.instance import Kind, Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.core.pulse import Report
-from distkit.errors import MisuseError
+from distkit.errors import InvalidKeyError, MisuseError
 from distkit.redis.meaning import Abandoned
 from distkit.redis.script import Scan
 from distkit.redis.sync import Transport, transport_for
@@ -80,15 +80,13 @@ class ThreadDriver(Driver):
             self.leave()
         except Exception as failure:
             self.report.could_not_leave(failure)
+        finally:
+            self.instance.promise_ms = 0
 
     def leave(self) -> None:
-        """R16: remove the slices first, because a later instance of this id cannot know them."""
-        try:
-            if self.instance.has_opened:
-                self.batch(self.clearing_of_this_instance())
-        finally:
-            for failure in self._serve(_Thread(), (), leaving=True):
-                self.report.could_not_leave(failure)
+        """R16: drop the slices and close the session."""
+        for failure in self._serve(_Thread(), (), Kind.LEAVE):
+            result_of(failure)
 
     def _start_heart(self) -> None:
         self.heart = Heart(self)
@@ -111,28 +109,49 @@ class ThreadDriver(Driver):
         return batch.results()
 
     def heartbeat(self) -> None:
-        for failure in self.run(()):
+        for failure in self.run((), Kind.BEAT):
             result_of(failure)
+
+    def clean_up(self) -> None:
+        """R18: look at some counters that this instance does not remember, so that what crashed
+        instances left goes. While it finds such counters, it goes on."""
+        most = SWEEP
+        for _ in range(LONG_SWEEPS):
+            if not self.sweep.found:
+                self._scan(self.sweep)
+            looks = self.unknown_counters(most)
+            if not looks or NOTHING not in self.run(looks, Kind.LOOKS):
+                return
+            most = LONG_SWEEP
 
     def known_keys(self) -> set[str]:
         """The keys of every counter of the prefix."""
         scan = Scan(self.space)
-        while not scan.done:
-            try:
-                self.transport.scan(scan)
-            except Abandoned as end:
-                raise not_scanned(end) from end.__cause__
+        try:
+            while not scan.done:
+                self._scan(scan)
+        except InvalidKeyError:
+            self.heartbeat()  # a better error, if all of the prefix has another layout
+            raise
         return scan.found
 
-    def run(self, todo: Sequence[Step]) -> list[Outcome]:
-        """Run the steps of one request; none at all are a heartbeat. Returns their outcomes."""
-        return self._serve(_Thread(), todo)
+    def _scan(self, scan: Scan) -> None:
+        try:
+            self.transport.scan(scan)
+        except Abandoned as end:
+            raise not_scanned(end) from end.__cause__
+
+    def run(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> list[Outcome]:
+        """Run the steps of one request. Returns their outcomes; of a heartbeat, its error."""
+        return self._serve(_Thread(), todo, kind)
 
     # --- Leading ---------------------------------------------------------------------------------
 
-    def _serve(self, caller: _Thread, todo: Sequence[Step], leaving: bool = False) -> list[Outcome]:
+    def _serve(
+        self, caller: _Thread, todo: Sequence[Step], kind: Kind = Kind.STEPS
+    ) -> list[Outcome]:
         """Wait until the caller's steps are done. Lead if nobody does."""
-        if self.is_alive and self.heart is None and not leaving:
+        if self.is_alive and self.heart is None and kind is not Kind.LEAVE:
             self._start_heart()
         thread = threading.get_ident()
         last = self._inside.get(thread)
@@ -148,7 +167,7 @@ class ThreadDriver(Driver):
                     self._leader = caller
                 else:
                     caller.close_gate()
-                self.queue.waiting.append((todo, caller, leaving))
+                self.queue.waiting.append((todo, caller, kind))
             if caller.gate is not None:
                 self._wait(caller)
             while caller.outcomes is None:
@@ -271,7 +290,7 @@ class _Thread:
 
 
 class Heart(threading.Thread):
-    """Sends a heartbeat whenever a third of the threshold has passed without a request.
+    """Sends a heartbeat whenever a third of the threshold has passed, and cleans up.
 
     It holds the driver weakly: it ends when the program forgets the counter.
     """
@@ -298,10 +317,11 @@ class Heart(threading.Thread):
             del driver
 
     def _beat(self, driver: ThreadDriver) -> None:
-        if driver.pulse.is_due():
-            try:
-                driver.heartbeat()
-                self._report.succeeded()
-            except Exception as error:
-                self._report.failed(error)
-        self._wait_s = driver.pulse.wait_s()
+        self._wait_s = driver.pulse.interval_s
+        try:
+            driver.heartbeat()
+            driver.clean_up()
+            self._report.succeeded()
+        except Exception as error:
+            self._wait_s = driver.pulse.retry_s
+            self._report.failed(error)

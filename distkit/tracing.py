@@ -22,7 +22,8 @@ class RequestReport(NamedTuple):
     """A request, after the fact.
 
     Attributes:
-        purpose: "call", "open", "restore" or "leave". A heartbeat is a call without steps.
+        purpose: "call", "open", "restore", "drop" or "leave". A heartbeat is a call too: its steps
+            look at counters.
         instance_id: the instance that sent it.
         keys: the counters that it concerned, under the names that the program uses.
         steps: how many operations it carried, from all the calls that shared it.
@@ -95,7 +96,7 @@ def _report(
     on_request: OnRequest, request: Request, began_ns: int, error: BaseException | None
 ) -> None:
     """An error of the hook's is logged: the request has been sent all the same."""
-    by_key = request.call.by_key if request.purpose in (Purpose.CALL, Purpose.RESTORE) else {}
+    by_key = request.call.by_key if request.purpose not in (Purpose.OPEN, Purpose.LEAVE) else {}
     report = RequestReport(
         purpose=request.purpose.name.lower(),
         instance_id=request.head[0].decode(),

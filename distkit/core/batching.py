@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
-from distkit.core.instance import Call, Outcome
+from distkit.core.instance import Call, Kind, Outcome
 from distkit.core.operations import Step
 from distkit.errors import NotExecutedError, OutcomeUnknownError
 
@@ -37,9 +37,9 @@ class Caller(Protocol):
         ...
 
 
-Entry = tuple[Sequence[Step], Any, bool]
-"""A caller in the queue: its steps (none at all are a heartbeat), the caller, and whether it closes
-the session (R16)."""
+Entry = tuple[Sequence[Step], Any, Kind]
+"""A caller in the queue: its steps, the caller, and what its call is for. A heartbeat, and a caller
+that leaves, have no steps of their own. Steps can share a request; everything else goes alone."""
 
 
 class Desk(Protocol):
@@ -111,8 +111,8 @@ class Queue:
         # The call first: it belongs to nobody until there is a group.
         if len(waiting) == 1:
             size, self._are_single = 1, False
-            steps, _, leaving = waiting[0]
-            self._call = Call(steps, leaving)
+            steps, _, kind = waiting[0]
+            self._call = Call(steps, kind)
         elif call := _single_steps(waiting):
             size, self._are_single = len(call.steps), True
             self._call = call
@@ -163,7 +163,10 @@ def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
 def _single_steps(waiting: Sequence[Entry]) -> Call | None:
     """The call of the callers at the head, if each has one step and they fit into one request. This
     is the usual case, and quicker to find out than to count."""
-    todo = [steps for steps, _, _ in waiting[:MOST_STEPS]]
+    head = waiting[:MOST_STEPS]
+    if [kind for _, _, kind in head].count(Kind.STEPS) != len(head):
+        return None
+    todo = [steps for steps, _, _ in head]
     first = todo[0]
     if len(first) == 1 and todo.count(first) == len(todo):
         return Call.of_the_same(first[0], len(todo))
@@ -176,24 +179,25 @@ def _single_steps(waiting: Sequence[Entry]) -> Call | None:
 
 
 def _how_many(waiting: Sequence[Entry]) -> int:
-    """How many callers at the head of the queue fit into one request. One that leaves goes alone
-    (R16)."""
+    """How many callers at the head of the queue fit into one request. A caller that leaves goes
+    alone (R16), and so do looks, which share no counter with other steps (R18)."""
     count = total = 0
     keys: set[str] = set()
-    for steps, _, leaving in waiting:
+    for steps, _, kind in waiting:
         total += len(steps)
         for step in steps:
             keys.add(step.key)
-        if leaving or ((total > MOST_STEPS or len(keys) > MOST_KEYS) and count):
+        is_full = total > MOST_STEPS or len(keys) > MOST_KEYS
+        if kind is not Kind.STEPS or (is_full and count):
             break
         count += 1
     return count or 1
 
 
 def _shared_call(group: Sequence[Entry]) -> Call:
-    first_steps, _, leaving = group[0]
+    first_steps, _, kind = group[0]
     if len(group) == 1:
-        return Call(first_steps, leaving)
+        return Call(first_steps, kind)
     return Call([step for steps, _, _ in group for step in steps])
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate, count, islice
+from operator import eq
 from typing import Any, NamedTuple
 
-from distkit.core.operations import INC, CounterState, Step, View, spell, transition
+from distkit.core.operations import INC, CounterState, Step, View, spell_all, transition
 from distkit.keys import LIMIT
 
 _state: Any = partial(tuple.__new__, CounterState)
@@ -41,12 +42,12 @@ def increments(steps: Sequence[Step], places: Sequence[int]) -> Increments | Non
 
 
 def spelled(steps: Sequence[Step], places: Sequence[int], counts: Increments | None) -> str:
-    """The steps as the script reads them."""
+    """The steps as the script reads them: as `spell_all` spells them."""
     if isinstance(counts, Same):
-        return f"+{counts.n}" * counts.times
-    if counts:
+        return f"+{counts.n}*{counts.times}" if counts.times > 1 else f"+{counts.n}"
+    if counts and not any(map(eq, counts, islice(counts, 1, None))):  # none twice in a row
         return "+" + "+".join(map(str, counts))
-    return "".join([spell(steps[place]) for place in places])
+    return spell_all(steps[place] for place in places)
 
 
 def run_together(before: View, counts: Increments) -> tuple[View, list[CounterState]] | None:

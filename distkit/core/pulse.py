@@ -1,41 +1,39 @@
 """When an instance's background heartbeat is due, and what it writes to the log.
 
-Both counters share this file; the thread is in `threads.py`, the task in `tasks.py`. Calls are
-heartbeats too (R4): while a program makes calls, the background sends nothing.
+Both counters share this file; the thread is in `threads.py`, the task in `tasks.py`.
 """
 
 from __future__ import annotations
 
 import logging
-import time
+from typing import Final
 
 logger: logging.Logger = logging.getLogger("distkit")
 
 BEATS = 3
 """How many heartbeats fit into a threshold: one may fail before the instance is presumed dead."""
 
+RETRIES = 12
+"""A heartbeat that failed is sent again after this part of the threshold."""
+
+
+def promise_ms(threshold_ms: int) -> int:
+    """R19: within how many ms an instance that sends heartbeats is heard again: an interval and a
+    bit, in whole milliseconds."""
+    return -(-2 * threshold_ms // 5)
+
 
 class Pulse:
-    """When the server last answered an instance, and when its next heartbeat is due."""
+    """How long an instance waits for its next heartbeat. Heartbeats look after its counters too
+    (R10, R18), so they are sent whether or not the program makes calls."""
 
     def __init__(self, threshold_ms: int) -> None:
         self.interval_s: float = threshold_ms / 1000 / BEATS
-        self.last_s: float = time.monotonic()  # when a request was answered last
-
-    def is_due(self) -> bool:
-        """Whether the instance has been silent long enough to need a heartbeat."""
-        return self._left_s() <= 0
-
-    def wait_s(self) -> float:
-        """How long to wait before looking again: a whole interval after a heartbeat that failed."""
-        left_s = self._left_s()
-        return left_s if left_s > 0 else self.interval_s
-
-    def _left_s(self) -> float:
-        return self.last_s + self.interval_s - time.monotonic()
+        self.retry_s: float = threshold_ms / 1000 / RETRIES
 
 
-FEW, PROGRESS = 100, 10_000
+FEW: Final = 100
+PROGRESS: Final = 10_000
 """The log is told when more than a few slices are put back, and after every so many."""
 
 

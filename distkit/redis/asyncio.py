@@ -278,7 +278,7 @@ class PoolTransport:
         try:
             await connection.send_packed_command((pack(words),), check_health=False)
             try:
-                reply = await connection.read_response(disable_decoding=words[0] == "SSCAN")
+                reply = await connection.read_response(disable_decoding=words[0] == "HSCAN")
             except NoScriptError:
                 whole = pack(self.script.whole(words))
                 await connection.send_packed_command((whole,), check_health=False)

@@ -139,8 +139,8 @@ def prefix_in_other_use(keys: list[bytes]) -> InvalidKeyError:
     """R1's error if one of the two keys that every prefix has holds something else."""
     instances, names = (key.decode() for key in keys[:2])
     return InvalidKeyError(
-        f"this prefix cannot be used: the Redis keys {instances!r} (a hash) and {names!r} (a set) "
-        f"are its own, and one of them holds something else"
+        f"this prefix cannot be used: the Redis keys {instances!r} and {names!r} (hashes) are "
+        f"its own, and one of them holds something else"
     )
 
 

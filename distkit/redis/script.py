@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from distkit.core.instance import Request
 from distkit.keys import Keyspace, checked_int
@@ -27,6 +27,10 @@ except ImportError:
     pack: Callable[[Any], bytes] = _pack
 else:
     pack = pack_command
+
+
+HERE: Final = b"0"
+"""What the hash of a prefix's keys says of a counter that is there; of others, their epoch."""
 
 
 class Script:
@@ -66,14 +70,18 @@ class Wall:
 
 
 class Scan:
-    """`SSCAN` over the set of a prefix's keys: send it, pass the reply to `hear`, until `done`.
+    """`HSCAN` over the hash of a prefix's keys: send it, pass the reply to `hear`, until `done`.
 
     To a transport it is a request that changes nothing.
 
     Attributes:
-        found: the names so far.
+        found: the keys of the counters that are there, so far; not of those of which only the epoch
+            is left (R18).
         arrived, resent, transmissions: as for a `Request`.
     """
+
+    AT_ONCE = 1000
+    """About how many keys Redis returns at once."""
 
     def __init__(self, space: Keyspace) -> None:
         self.found: set[str] = set()
@@ -85,11 +93,24 @@ class Scan:
         self._cursor = 0
 
     def words(self) -> tuple[Any, ...]:
-        return ("SSCAN", self.keys[1], self._cursor, "COUNT", 1000)
+        return ("HSCAN", self.keys[1], self._cursor, "COUNT", self.AT_ONCE)
 
     def hear(self, reply: Any) -> None:
-        cursor, names = reply
+        cursor, fields = reply
         self._cursor = int(cursor)
-        self.found.update(name.decode() for name in names)
+        pairs = zip(fields[::2], fields[1::2], strict=True)
+        self.found.update(key.decode() for key, epoch in pairs if epoch == HERE)
         self.done = not self._cursor
         self.arrived = self.resent = False
+
+
+class Sweep(Scan):
+    """A scan that goes on for as long as the instance lives, a little at a time (R18)."""
+
+    AT_ONCE = 10
+
+    def take(self, most: int) -> list[str]:
+        """At most so many of the keys that were found, each once."""
+        taken = sorted(self.found)[:most]
+        self.found.difference_update(taken)
+        return taken

@@ -219,7 +219,7 @@ class PoolTransport:
         try:
             connection.send_packed_command((pack(words),), check_health=False)
             try:
-                reply = connection.read_response(disable_decoding=words[0] == "SSCAN")
+                reply = connection.read_response(disable_decoding=words[0] == "HSCAN")
             except NoScriptError:
                 whole = pack(self.script.whole(words))
                 connection.send_packed_command((whole,), check_health=False)

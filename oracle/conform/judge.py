@@ -41,7 +41,6 @@ class Judge:
 
     def _lose_everything(self) -> None:
         self._server = model.Server()
-        self._existing: set[str] = set()
 
     def answer(self, line: Line) -> Line:
         """The right answer to this line."""
@@ -73,10 +72,7 @@ class Judge:
             return self._converse(begun, network)
 
         if line["op"] == "leave":
-            made = model.make_leave(instance, make)
-            # The slice that a refused step would have removed goes with the session (R16).
-            kept = tuple(outcome for outcome in made.outcomes if outcome != model.REFUSED)
-            return made._replace(outcomes=kept)
+            return model.make_leave(instance, make)
         return model.make_steps(instance, self._steps(instance, line), make)
 
     def _steps(self, instance: model.Instance, line: Line) -> model.Steps:
@@ -86,14 +82,13 @@ class Judge:
         if op == "clear_on_instance":
             return model.clear_on_instance_steps(instance)
         if op == "clear":
-            return model.clear_steps(instance, self._existing)
+            return model.clear_steps(instance, model.existing_counters(self._server))
         return ((line["key"], _step(line)),)
 
     def _converse(self, begun: model.Instance, network: _Network) -> model.Made:
         """One call of the instance, request by request, until it is done."""
         instance = begun
         assert begun.call is not None
-        touched = {key for _, key, _ in begun.call.todo}
         while instance.call is not None and not instance.call.done:
             instance = model.speak(instance)
             assert instance.sent is not None
@@ -105,8 +100,6 @@ class Judge:
                 instance = model.hear(instance, reply, network.resent)
         assert instance.call is not None
         failure = instance.call.failure
-        touched.update(instance.memory if instance.fence != begun.fence else ())
-        self._existing |= model.existing_counters(self._server, touched)
         instance, outcomes = model.finish(instance)
         return model.Made(instance, outcomes, failure)
 

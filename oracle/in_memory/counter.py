@@ -93,7 +93,6 @@ class InMemoryServer:
         self.wall_ms = wall_ms
         self.lock = threading.Lock()
         self._prefixes: dict[str, model.Server] = {}
-        self._existing: dict[str, set[str]] = {}
 
     def advance(self, ms: int) -> None:
         """Move the wall clock by `ms`. A negative `ms` moves it back, which ages nobody (R3)."""
@@ -106,24 +105,14 @@ class InMemoryServer:
     def flush(self) -> None:
         """Lose everything, as `FLUSHALL` does."""
         self._prefixes.clear()
-        self._existing.clear()
 
-    def keep(self, prefix: str, state: model.Server, touched: Iterable[str] | None = None) -> None:
-        """Replace the state of one prefix. Counters use it, and tests that set a scene.
-
-        Args:
-            prefix: which one.
-            state: what it holds from now on.
-            touched: the keys whose counters may have come into existence; all of them unless given.
-        """
+    def keep(self, prefix: str, state: model.Server) -> None:
+        """Replace the state of one prefix. Counters use it, and tests that set a scene."""
         self._prefixes[prefix] = state
-        candidates = state.counters if touched is None else touched
-        existing = self._existing.setdefault(prefix, set())
-        existing |= model.existing_counters(state, candidates)
 
-    def existing(self, prefix: str) -> frozenset[str]:
-        """The keys of all counters that exist: written at some time, and not lost since."""
-        return frozenset(self._existing.get(prefix, ()))
+    def existing(self, prefix: str) -> set[str]:
+        """The keys of all counters that exist (R18)."""
+        return model.existing_counters(self.state(prefix))
 
 
 class InMemoryCounter:
@@ -158,6 +147,7 @@ class InMemoryCounter:
                 f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
             )
         self._instance = model.Instance(_checked_name(name, "instance_id"), threshold)
+        self._rounds = model.Rounds()
 
     @property
     def instance_id(self) -> str:
@@ -259,8 +249,10 @@ class InMemoryCounter:
     # --- Every counter ---------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        """Say that this instance is alive, and nothing else (R4)."""
-        self._run(lambda: ())
+        """Say that this instance is alive (R4), and look after its counters (R10, R18)."""
+        with self._server.lock:
+            made, self._rounds = model.make_heartbeat(self._instance, self._rounds, self._make)
+            self._instance = made.instance
 
     def clear_on_instance(self) -> None:
         """Remove this instance's slices on every key."""
@@ -307,13 +299,9 @@ class InMemoryCounter:
 
     def _make(self, begun: model.Instance) -> model.Made:
         """Make the call that has begun, over a network that does not fail."""
-        assert begun.call is not None
-        touched = {key for _, key, _ in begun.call.todo}
         state = self._server.state(self._prefix)
         state, instance, outcomes = model.finish_at_once(state, begun, self._server.wall_ms)
-        if instance.fence != begun.fence:
-            touched.update(instance.memory)  # they were put back into a new session
-        self._server.keep(self._prefix, state, touched)
+        self._server.keep(self._prefix, state)
         return model.Made(instance, outcomes)
 
 

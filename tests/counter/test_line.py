@@ -13,7 +13,7 @@ import redis
 from distkit import CounterState, StrictInstanceAwareCounter
 from distkit.core import operations as steps
 from distkit.core.batching import MOST_KEYS, MOST_STEPS, Queue, bounded
-from distkit.core.instance import Call, Instance, Outcome, Reply, Request
+from distkit.core.instance import Call, Instance, Kind, Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.keys import Keyspace
 from distkit.testing import driver_of
@@ -21,8 +21,8 @@ from tests.harness.servers import RedisServer
 
 
 class Caller:
-    def __init__(self, todo: Sequence[Step], leaving: bool = False) -> None:
-        self.entry = (todo, self, leaving)
+    def __init__(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> None:
+        self.entry = (todo, self, kind)
         self.got: Any = None
         self.left = False
 
@@ -75,7 +75,7 @@ def test_a_group_ends_before_the_caller_that_would_not_fit() -> None:
 
 def test_who_leaves_leaves_alone() -> None:
     """R16"""
-    line = _line(Caller([steps.inc("k")]), Caller((), leaving=True), Caller([steps.inc("k")]))
+    line = _line(Caller([steps.inc("k")]), Caller((), Kind.LEAVE), Caller([steps.inc("k")]))
     assert [_taken(line), _taken(line), _taken(line)] == [1, 0, 1]
 
 

@@ -1,14 +1,16 @@
 """The Hypothesis state machine that drives production and oracle through the same history.
 
 Histories have 1 to 5 instances, several keys, every operation, counts at the ends of the range, and
-clock jumps to the millisecond around the threshold. Instances die silently, come back and join.
-Requests meet every fault of `side_by_side.Fate`, and Redis loses data and is rolled back.
+clock jumps to the millisecond around the threshold. Instances die silently, come back and join,
+promise to be heard, and let go of counters. Requests meet every fault of `side_by_side.Fate`, and
+Redis loses data and is rolled back, all of it or a single key.
 
 There are no assertions here: `SideBySide` compares the two after each step.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,7 +43,8 @@ from oracle.conform.strategies import (
     thresholds,
     touches,
 )
-from tests.harness.side_by_side import AsyncBackend, Backend, Fate, SideBySide
+from tests.harness.side_by_side import INSTANCES, AsyncBackend, Backend, Fate, SideBySide
+from tests.harness.side_by_side import KEYS as PREFIX_KEYS
 
 _given_up = st.sampled_from(
     [
@@ -56,6 +59,10 @@ fates = st.one_of(
     _given_up,
     st.lists(st.sampled_from(Fate), max_size=4).map(tuple),
 )
+
+
+redis_keys = st.one_of(keys, keys, st.sampled_from([INSTANCES, PREFIX_KEYS]))
+"""The Redis keys of a prefix, as `SideBySide.lose` calls them."""
 
 
 class CounterMachine(RuleBasedStateMachine):
@@ -148,6 +155,41 @@ class CounterMachine(RuleBasedStateMachine):
     def heartbeat(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
         self.world.heartbeat(self._who(data), self._met(fates))
 
+    @rule(data=st.data(), looked=st.lists(keys, unique=True, min_size=1))
+    def look(self, data: st.DataObject, looked: list[str]) -> None:
+        """The sweep's looks, at counters that the instance need not remember (R18)."""
+        self.world.look(self._who(data), looked)
+
+    @rule(data=st.data(), key=keys)
+    def come_to_nothing(self, data: st.DataObject, key: str) -> None:
+        """An instance counts, stops, and lets go; then somebody looks (R18)."""
+        who = self._who(data)
+        self.world.call(who, key, "set_on_instance", 2)
+        self.world.call(who, key, "set_on_instance", 0)
+        self.world.heartbeat(who)
+        self.world.heartbeat(who)
+        self.world.call(self._who(data), key, "get")
+
+    @rule(data=st.data(), part=st.sampled_from([0, 2 / 5, 2 / 5, 1, 2]))
+    def promise(self, data: st.DataObject, part: float) -> None:
+        """From now on an instance says within what part of its threshold it is heard (R19)."""
+        who = self._who(data)
+        threshold = self.world.instances[who].instance.threshold
+        self.world.promise(who, math.ceil(part * threshold))
+
+    @rule(data=st.data(), key=keys, off=touches)
+    def outage(self, data: st.DataObject, key: str, off: int) -> None:
+        """Two instances promise to be heard, and nobody is, for longer than the threshold (R19)."""
+        names = sorted(self.world.instances)
+        for who in names[:2]:
+            threshold = self.world.instances[who].instance.threshold
+            self.world.promise(who, math.ceil(2 / 5 * threshold))
+            self.world.call(who, key, "inc", 1)
+        self.world.advance(self.world.threshold * 3 // 2 + off)
+        self.world.call(self._who(data), key, "get")
+        self.world.advance(self.world.threshold // 2)
+        self.world.call(self._who(data), key, "get")
+
     @rule(data=st.data(), fates=fates)
     def leave(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
         """An instance leaves (R16). It may call again."""
@@ -203,18 +245,28 @@ class CounterMachine(RuleBasedStateMachine):
             st.permutations(sorted(self.world.instances)).map(lambda names: names[:2])
         )
         self.world.call(silent, key, "inc", 1)
-        self.world.advance(self.world.threshold + off)
+        self.world.advance(self.world.instances[silent].instance.threshold + off)
         self.world.call(watcher, key, "get")
 
     @precondition(lambda self: len(self.world.instances) < MOST_INSTANCES)
-    @rule()
-    def join(self) -> None:
-        self.world.join()
+    @rule(factor=st.sampled_from([1, 1, 2, 1 / 2, 1 / 3]))
+    def join(self, factor: float) -> None:
+        """With a threshold of its own (R5)."""
+        self.world.join("", math.ceil(self.world.threshold * factor))
 
     @precondition(lambda self: len(self.world.instances) > 1)
     @rule(data=st.data())
     def die(self, data: st.DataObject) -> None:
         self.world.die(self._who(data))
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys)
+    def live_again(self, data: st.DataObject, key: str) -> None:
+        """An instance crashes, and a new one with its id starts from nothing (R17)."""
+        who = self._who(data)
+        self.world.live_again(who)
+        self.world.heartbeat(who)
+        self.world.call(self._who(data), key, "get")
 
     @precondition(lambda self: self.world.copies)
     @rule(data=st.data())
@@ -248,6 +300,36 @@ class CounterMachine(RuleBasedStateMachine):
     def roll_back(self, data: st.DataObject) -> None:
         last = len(self.world.snapshots) - 1
         self.world.roll_back(data.draw(st.integers(0, last), label="snapshot"))
+
+    @precondition(lambda self: self.faults)
+    @rule(name=redis_keys)
+    def lose(self, name: str) -> None:
+        """Redis loses a single key (R10)."""
+        self.world.lose(name)
+
+    @precondition(lambda self: self.world.snapshots)
+    @rule(data=st.data(), name=redis_keys)
+    def restore(self, data: st.DataObject, name: str) -> None:
+        """A single key is as it was in a snapshot (R10)."""
+        last = len(self.world.snapshots) - 1
+        self.world.restore(name, data.draw(st.integers(0, last), label="snapshot"))
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, old=st.booleans())
+    def hurt(self, data: st.DataObject, key: str, old: bool) -> None:
+        """A counter is lost or old; its owner's heartbeats find that out, or a stranger (R10)."""
+        world, owner = self.world, self._who(data)
+        world.call(owner, key, "set_on_instance", 1)
+        world.snapshot()
+        world.call(owner, key, "set_on_instance", 2)
+        if old:
+            world.restore(key, -1)
+        else:
+            world.lose(key)
+        if data.draw(st.booleans(), label="heartbeat"):
+            world.heartbeat(owner)
+        world.call(self._who(data), key, "get")
+        world.call(owner, key, "get")
 
     @precondition(lambda self: self.faults)
     @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)

@@ -14,8 +14,9 @@ import redis
 from oracle.check.call_kinds import kinds
 from oracle.check.fast.search import NO_BUDGET, Budget, Options, Search
 from oracle.check.state import Bounds
-from tests.equivalence.conformance import Transition, compare, transitions
+from tests.equivalence.conformance import compare, transitions
 from tests.equivalence.mutants import MUTANTS, Mutant
+from tests.equivalence.states import Exchange
 from tests.harness.servers import RedisServer
 
 SMALL = Bounds(give_ups=1)
@@ -52,7 +53,7 @@ negative, at most two steps in a request, and no condition but "is 0"."""
 
 
 @cache
-def _asked(bounds: Bounds, budget: Budget = NO_BUDGET) -> list[Transition]:
+def _asked(bounds: Bounds, budget: Budget = NO_BUDGET) -> list[Exchange]:
     search = Search(bounds, options=Options(budget=budget))
     found = search.run()
     assert not found.violation

@@ -80,7 +80,7 @@ def test_a_trace_tells_who_did_what_and_what_the_server_held() -> None:
 
 
 EVERYTHING = Bounds(
-    2, 2, 6, ticks=3, crashes=1, joins=1, give_ups=2, losses=1, rollbacks=2, threshold=3
+    2, 2, 6, ticks=3, crashes=1, joins=1, give_ups=2, losses=1, rollbacks=2, thresholds=(3,)
 )
 
 

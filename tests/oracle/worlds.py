@@ -29,7 +29,7 @@ EVERY_OPERATION: tuple[CallKind, ...] = kinds(",".join(OPERATIONS))
 WORLDS = {
     "two calls of every kind, given up": Bounds(give_ups=2),
     "two calls of every kind, linearizable": Bounds(
-        threshold=3, ticks=1, crashes=1, give_ups=1, linear=True
+        thresholds=(3,), ticks=1, crashes=1, give_ups=1, linear=True
     ),
     "two operations, and a clock that moves twice": Bounds(
         kinds=EVERY_OPERATION, ticks=2, crashes=1, give_ups=1

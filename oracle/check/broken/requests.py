@@ -1,18 +1,9 @@
-"""Protocols that look right and are wrong: the explorer has to find the fault of each.
-
-Each is a small change to the machine. The first ones are designs that were considered and
-rejected; `spec/` gives the history that breaks each. The others are one for each idea that the
-machine depends on, so that every property of `oracle.check.properties` is broken by some protocol.
-`BROKEN` lists them all, with a world in which the fault shows, and the property that it breaks
-there.
-"""
+"""Broken protocols that are wrong about requests, replies, time and epochs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from oracle import model
+from oracle.check.broken.protocol import Broken, replaced, with_memory, with_parts, with_session
 from oracle.check.call_kinds import kinds
 from oracle.check.state import Bounds, Protocol
 from oracle.model import (
@@ -29,37 +20,12 @@ from oracle.model import (
     Open,
     Opened,
     Outcome,
-    Part,
     Reply,
     Request,
     Server,
     Session,
     writes,
 )
-
-
-class Broken(NamedTuple):
-    """A defective machine; a world in which its fault shows; the property that it breaks there."""
-
-    protocol: Protocol
-    bounds: Bounds
-    breaks: str
-
-
-def _with_parts(request: Request, change: Callable[[Part], Part]) -> Request:
-    return request._replace(parts=tuple(map(change, request.parts)))
-
-
-def _with_memory(request: Message, change: Callable[[str, Memory], Memory]) -> Message:
-    """The request as if its instance remembered something else."""
-    if not isinstance(request, Request):
-        return request
-    return _with_parts(request, lambda p: p._replace(memory=change(p.key, p.memory)))
-
-
-def _with_session(server: Server, instance: str, session: Session) -> Server:
-    return server._replace(sessions=server.sessions.put(instance, session))
-
 
 # --- Rejected designs -----------------------------------------------------------------------------
 
@@ -74,18 +40,20 @@ def _fence_by_slice_alone(server: Server, request: Message, wall: int) -> tuple[
     if last > request.seq:
         return server, Late(last)
     retry = any(writes(part.steps) for part in request.parts) and last == request.seq
-    session = Session(0, request.session, request.seq if retry else request.seq - 1)
-    server = _with_session(server, request.instance, session)
+    seq = request.seq if retry else request.seq - 1
+    session = Session(0, request.threshold, request.session, seq)
+    server = with_session(server, request.instance, session)
     return model.serve(server, request._replace(acked=0), wall)
 
 
 def _speak_without_opening(instance: Instance) -> Instance:
-    """There is no separate open: a request without a session opens one, and runs its steps."""
+    """There is no separate open: a request without a session opens one, restores the slices of its
+    counters, and runs its steps."""
     if instance.session:
         return model.speak(instance)
     instance = model.speak(instance._replace(session=-1))
     assert isinstance(instance.sent, Request)
-    return instance._replace(session=0, sent=instance.sent._replace(session=0))
+    return instance._replace(session=0, sent=instance.sent._replace(session=0, restores=True))
 
 
 def _open_and_execute(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
@@ -94,8 +62,8 @@ def _open_and_execute(server: Server, request: Message, wall: int) -> tuple[Serv
         return model.serve(server, request, wall)
     mine = server.sessions.get(request.instance)
     if mine is None or mine.seq < request.seq:
-        session = Session(0, request.seq, request.seq - 1)
-        server = _with_session(server, request.instance, session)
+        session = Session(0, request.threshold, request.seq, request.seq - 1)
+        server = with_session(server, request.instance, session)
     return model.serve(server, request._replace(session=request.seq), wall)
 
 
@@ -114,7 +82,7 @@ def _old_epochs_come_back(server: Server, request: Message, wall: int) -> tuple[
         epoch = server.counters.get(key, Counter()).epoch
         return memory._replace(epoch=max(epoch, memory.epoch))
 
-    return model.serve(server, _with_memory(request, newest), wall)
+    return model.serve(server, with_memory(request, newest), wall)
 
 
 def _clock_runs_backwards(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
@@ -130,7 +98,7 @@ def _equal_copies_win(server: Server, request: Message, wall: int) -> tuple[Serv
     def older(_: str, memory: Memory) -> Memory:
         return memory._replace(seq=memory.seq - 1)
 
-    return model.serve(server, _with_memory(request, older), wall)
+    return model.serve(server, with_memory(request, older), wall)
 
 
 # --- Other faults ---------------------------------------------------------------------------------
@@ -141,8 +109,9 @@ def _late_copies_run(server: Server, request: Message, wall: int) -> tuple[Serve
     session = server.sessions.get(request.instance)
     if session is not None and isinstance(request, Request) and session.seq >= request.seq:
         session = session._replace(seq=request.seq - 1)
-        server = _with_session(server, request.instance, session)
-    return model.serve(server, request, wall)
+        server = with_session(server, request.instance, session)
+    with replaced(_is_hurt=lambda *_: False):  # the slice is newer than the session now
+        return model.serve(server, request, wall)
 
 
 def _read_is_no_heartbeat(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
@@ -154,7 +123,7 @@ def _read_is_no_heartbeat(server: Server, request: Message, wall: int) -> tuple[
     if any(writes(part.steps) for part in request.parts):
         return after, reply
     now = after.sessions[request.instance]._replace(heartbeat=was.heartbeat)
-    return _with_session(after, request.instance, now), reply
+    return with_session(after, request.instance, now), reply
 
 
 def _epoch_of_memory(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
@@ -162,7 +131,7 @@ def _epoch_of_memory(server: Server, request: Message, wall: int) -> tuple[Serve
     if isinstance(request, Request) and server.sessions.get(request.instance):
         for part in request.parts:
             counter = server.counters.get(part.key, Counter())
-            if counter.epoch > part.memory.epoch:
+            if counter.epoch > part.memory.epoch and writes(part.steps):
                 older = counter._replace(epoch=part.memory.epoch)
                 counters = server.counters.put(part.key, older)
                 after, reply = model.serve(server._replace(counters=counters), request, wall)
@@ -247,12 +216,14 @@ def _epochs_are_forgotten(instance: Instance, reply: Reply, resent: bool) -> Ins
     return heard._replace(memory=Map(memory))
 
 
-def _a_read_removes_the_others(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
-    """A read removes the slices of all other instances."""
+def _a_write_removes_the_others(
+    server: Server, request: Message, wall: int
+) -> tuple[Server, Reply]:
+    """A write removes the slices of all other instances."""
     if isinstance(request, Request):
         for part in request.parts:
             counter = server.counters.get(part.key)
-            if counter is not None and not writes(part.steps):
+            if counter is not None and writes(part.steps):
                 others = counter.slices.keys() - {request.instance}
                 alone = counter._replace(slices=counter.slices.without(*others))
                 server = server._replace(counters=server.counters.put(part.key, alone))
@@ -278,7 +249,7 @@ def _any_old_entry_proves_a_loss(
 def _conditions_are_ignored(server: Server, request: Message, wall: int) -> tuple[Server, Reply]:
     """Steps run whether or not their conditions hold (R15)."""
     if isinstance(request, Request):
-        request = _with_parts(
+        request = with_parts(
             request, lambda p: p._replace(steps=tuple(s._replace(condition=None) for s in p.steps))
         )
     return model.serve(server, request, wall)
@@ -288,7 +259,7 @@ def _leaving_keeps_the_session(server: Server, request: Message, wall: int) -> t
     """A leave is accepted, but does not close the session (R16)."""
     after, reply = model.serve(server, request, wall)
     if isinstance(reply, Left):
-        after = _with_session(after, request.instance, server.sessions[request.instance])
+        after = with_session(after, request.instance, server.sessions[request.instance])
     return after, reply
 
 
@@ -306,11 +277,11 @@ INC_SET = kinds("inc,set")
 TWO_CALLS = Bounds(operations=2, kinds=INC_SET)
 ONE_TICK = Bounds(operations=2, kinds=kinds("inc,get"), ticks=1)
 
-BROKEN: dict[str, Broken] = {
+REQUESTS: dict[str, Broken] = {
     "only the seq of a slice keeps late copies out": Broken(
         Protocol(_fence_by_slice_alone),
         ONE_TICK,
-        "no request runs twice, or after a later one of its instance",
+        "the total is the sum of what the live instances remember",
     ),
     "one request opens the session and runs steps in it": Broken(
         Protocol(_open_and_execute, _speak_without_opening, _hear_the_session),
@@ -370,12 +341,12 @@ BROKEN: dict[str, Broken] = {
     "an instance that opens a session forgets epochs": Broken(
         Protocol(hear=_epochs_are_forgotten),
         TWO_CALLS._replace(losses=1),
-        "the epoch that an instance remembers never decreases",
+        "a live instance finds its acknowledged counts again",
     ),
-    "a read removes the slices of the other instances": Broken(
-        Protocol(_a_read_removes_the_others),
+    "a write removes the slices of the other instances": Broken(
+        Protocol(_a_write_removes_the_others),
         TWO_CALLS,
-        "the total is the sum of what the live instances remember",
+        "a request removes no slice of another instance that lives",
     ),
     "an instance can open only one session": Broken(
         Protocol(_lost_sessions_stay_lost), TWO_CALLS._replace(losses=1), "the next call works"
@@ -401,4 +372,3 @@ BROKEN: dict[str, Broken] = {
         "only lost writes close the session of a live instance",
     ),
 }
-"""Every broken protocol, by a sentence that says what is wrong with it."""
