@@ -12,7 +12,7 @@ NODE_PORT := tests/ports/node
 NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust
 
-.PHONY: help demo test bench lint nightly explored node verify-node verify-rust clean
+.PHONY: help demo test versions bench lint nightly explored node verify-node verify-rust clean
 
 help:
 	@echo "make demo         show the counter at work; REDIS_URL=... shows it on your Redis"
@@ -39,6 +39,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Every supported redis-py on every supported Python that is found here; noxfile.py.
+versions: $(READY)
+	$(BIN)/nox --session versions
 
 nightly: $(READY) node
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist worksteal --timeout 7200
