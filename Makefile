@@ -19,6 +19,7 @@ help:
 	@echo "make test         run the whole suite, on fakeredis and on real redis-servers"
 	@echo "make lint         check style, types, and which package may import which"
 	@echo "make bench        measure what a call costs, against raw redis-py (BENCH_QUICK=1: briefly)"
+	@echo "make versions     test every supported redis-py on every supported Python found here"
 	@echo "make nightly      run the suite with 20 times as many Hypothesis examples"
 	@echo "make explored     explore the suite's worlds again and write spec/explored.json"
 	@echo "make verify-node  check the Node port with 500 histories"

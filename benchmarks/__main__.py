@@ -199,6 +199,31 @@ class Bench:
         name = "inc, one key" if keys == 1 else "inc, 64 keys"
         self.throughput.setdefault(name, []).append(middle(ours))
 
+    def holding(self) -> None:
+        asyncio.run(self._holding())
+
+    async def _holding(self) -> None:
+        """`held`, against `inc` on entering and `dec` on leaving."""
+        client = redis.asyncio.Redis(unix_socket_path=self.server.socket)
+        counter = distkit.asyncio.StrictInstanceAwareCounter(client, "holding")
+
+        async def by_hand(key: str, count: int) -> None:
+            await counter.inc(key, count)
+            await counter.dec(key, count)
+
+        async def held(key: str, count: int) -> None:
+            async with counter.held(f"held {key}", count):
+                pass
+
+        raws, ours = [], []
+        for _ in range(ROUNDS):
+            measured = await throughput(by_hand, 512, 1, some(15_000))
+            raws.append(measured.calls_a_second / 1000)
+            measured = await throughput(held, 512, 1, some(15_000))
+            ours.append(measured.calls_a_second / 1000)
+        self.rows.append(Row("512 tasks: held / our inc and dec", raws, ours, "1000/s", "≥ 1"))
+        await client.aclose()
+
     def threads(self) -> None:
         counter = scene.counter_on(self.client)
         raw = lambda: in_threads(lambda: self.client.incrby("raw", 1), some(300))  # noqa: E731
@@ -411,6 +436,7 @@ def main() -> None:
         bench.competitors,
         bench.crate,
         bench.asyncio_callers,
+        bench.holding,
         bench.threads,
         bench.server_time,
         bench.largest_request,

@@ -11,10 +11,13 @@ from distkit.errors import (
     CounterOverflowError,
     DistkitError,
     InvalidKeyError,
+    LayoutError,
+    LimitReached,
     MisuseError,
     NotExecutedError,
     OutcomeUnknownError,
 )
+from distkit.exit import leave_at_exit
 from distkit.protocols import AsyncCounter, Counter
 from distkit.tracing import RequestReport
 
@@ -29,6 +32,8 @@ __all__ = [
     "CounterState",
     "DistkitError",
     "InvalidKeyError",
+    "LayoutError",
+    "LimitReached",
     "MisuseError",
     "NotExecutedError",
     "OutcomeUnknownError",
@@ -38,6 +43,7 @@ __all__ = [
     "always",
     "eq",
     "gt",
+    "leave_at_exit",
     "lt",
     "ne",
 ]

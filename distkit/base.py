@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
+import time
 import uuid
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from distkit.core import operations
 from distkit.core.batching import Queue
+from distkit.core.holding import Books
 from distkit.core.instance import Instance, Purpose, Request
 from distkit.core.operations import LOOK, Step
 from distkit.core.pulse import Pulse, Report, promise_ms
@@ -72,10 +76,12 @@ class Driver(ABC):
 
     Attributes:
         client: the redis-py client.
+        clock_ms: a test's wall clock; None if the server's is used.
         space: the Redis keys of the prefix.
         transport: the way to Redis.
         instance: this instance's side of the protocol.
         queue: the callers that wait.
+        books: who holds what (R20).
         pulse: how long to wait between heartbeats.
         report: what the log is told.
         sweep: how far the search for what crashed instances left has come.
@@ -83,10 +89,12 @@ class Driver(ABC):
     """
 
     client: Any
+    clock_ms: Clock | None
     space: Keyspace
     transport: Any
     instance: Instance
     queue: Queue
+    books: Books
     pulse: Pulse
     report: Report
     sweep: Sweep
@@ -101,6 +109,7 @@ class Driver(ABC):
                 f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
             )
         self.client = client
+        self.clock_ms = options.clock_ms
         self.space = Keyspace(prefix)
         # An earlier instance may have used an id that was given: its requests had low numbers.
         seq = 0 if given is None else secrets.randbits(40)
@@ -109,8 +118,9 @@ class Driver(ABC):
             self.space, checked_name(name, "instance_id"), threshold, seq, self._label_now()
         )
         self.sweep = Sweep(self.space)
-        self.queue = Queue()
         self.pulse = Pulse(threshold)
+        self.monotonic: Callable[[], float] = time.monotonic
+        self.open_books()
         self.report = Report(name)
         self.is_alive = False
         _drivers.add(self)
@@ -141,8 +151,13 @@ class Driver(ABC):
         self.sweep = Sweep(self.space)
         if self.is_alive:
             self.instance.promise_ms = promise_ms(threshold_ms)
-        self.queue = Queue()
+        self.open_books()
         self.report = Report(self.instance.instance_id)
+
+    def open_books(self) -> None:
+        """Nobody holds anything, and nobody waits."""
+        self.books = Books(self.monotonic, threading.Lock(), self.pulse.interval_s)
+        self.queue = Queue(self.books.errand)
 
     def enter(self) -> None:
         """Begin a life: RuntimeError if it has begun already."""

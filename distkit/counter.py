@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import redis
 
+from distkit import inspection
 from distkit.base import CounterBase, Options
 from distkit.core import operations
+from distkit.core.inspection import PrefixInfo
 from distkit.core.operations import Change, Comparator, CounterState
+from distkit.holding.threads import Held, Limit
 from distkit.redis.script import Clock
 from distkit.threads import ThreadDriver
 from distkit.tracing import OnRequest
@@ -245,6 +248,69 @@ class StrictInstanceAwareCounter(CounterBase):
             operations.each_of(updates, operations.set_on_instance_if, operations.CONDITIONAL)
         )
 
+    # --- Holding ----------------------------------------------------------------------------------
+
+    @overload
+    def held(self, key: str, count: int = 1) -> Held[CounterState]: ...
+    @overload
+    def held(
+        self, key: str, count: int = 1, *, when_unreachable: Literal["raise", "allow"]
+    ) -> Held[CounterState | None]: ...
+    def held(
+        self,
+        key: str,
+        count: int = 1,
+        *,
+        when_unreachable: Literal["raise", "allow"] = "raise",
+    ) -> Held[CounterState] | Held[CounterState | None]:
+        """`count` more inside `with counter.held("jobs") as state:` (R20). Also a decorator.
+
+        This instance's slice of the key is set to what its holders hold. Whatever fails, it comes
+        to that. Do not also count on the key: `inc`, `dec` and `set_on_instance` on it last only
+        until the slice is set the next time. A holder counts in the next epoch too.
+
+        Leaving never fails because Redis cannot be reached. What Redis could not be told is owed,
+        and paid with the next request; inside the counter's `with` block that is a heartbeat at
+        the latest.
+
+        Args:
+            key: the counter.
+            count: how much is held, at least 1.
+            when_unreachable: "raise": entering raises if Redis cannot be reached, and nothing is
+                held. "allow": it holds, and Redis is told later.
+
+        Returns:
+            A context manager, which can be entered any number of times. It returns the state after
+            entering; None if Redis could not be reached, and that was allowed.
+
+        Raises:
+            CounterOverflowError: on entering: more than 2^53 - 1 would be held (R2).
+        """
+        return Held(self._driver, key, count, when_unreachable)
+
+    def limit(
+        self,
+        key: str,
+        most: int,
+        *,
+        when_unreachable: Literal["raise", "allow", "refuse"] = "raise",
+    ) -> Limit:
+        """A limit of `most` holders at once, over all instances (R20).
+
+        Use `with limit.slot():`, decorate a function with it, or call `acquire` and `release`.
+        Those that wait in this process are served in order, and one request polls for all of them.
+        R20 lists the cases in which more than `most` hold at once.
+
+        Args:
+            key: the counter. Its total is what is limited: also what others count on it.
+            most: how many slots there are, at least 1.
+            when_unreachable: what becomes of those that ask for a slot while Redis cannot be
+                reached. "raise": they get NotExecutedError or OutcomeUnknownError, and hold
+                nothing. "allow": they hold, and the limit may be exceeded. "refuse": there is no
+                slot for them: LimitReached.
+        """
+        return Limit(self._driver, key, most, when_unreachable)
+
     # --- Every counter ----------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
@@ -275,3 +341,25 @@ class StrictInstanceAwareCounter(CounterBase):
         """
         known = self._driver.known_keys()
         self._driver.batch(self._driver.clearing(known))
+
+    # --- Seeing it --------------------------------------------------------------------------------
+
+    def inspect(self, keys: Iterable[str] | None = None) -> PrefixInfo:
+        """Read what Redis holds of the prefix: instances, counters, slices, tombstones.
+
+        It is no heartbeat and removes nothing. `distkit.inspection` has the same for programs
+        without a counter, page by page, and says what the results are.
+
+        Args:
+            keys: only these counters; by default all that are listed.
+
+        Raises:
+            InvalidKeyError: a key is not allowed, or the Redis keys of the prefix hold something
+                else.
+            LayoutError: the prefix has another layout.
+            redis.exceptions.RedisError: as the client raises it.
+        """
+        driver = self._driver
+        return inspection.inspect(
+            driver.client, driver.space.prefix, keys=keys, clock_ms=driver.clock_ms
+        )

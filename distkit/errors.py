@@ -6,6 +6,8 @@ through as redis-py raises them, and such a call changed nothing. The exception 
 a retry: the first copy may have been executed, so the error is OutcomeUnknownError.
 """
 
+from __future__ import annotations
+
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 
@@ -47,6 +49,25 @@ class MisuseError(DistkitError, RuntimeError):
 class NotExecutedError(DistkitError, RedisConnectionError):
     """The call cannot have reached the server, or its session could not be kept. It was not
     executed and never will be."""
+
+
+class LimitReached(DistkitError):
+    """No slot of a limit is free (R20): at once, or within the time that the caller would wait.
+    Nothing is held. With `when_unreachable="refuse"` also if Redis cannot be reached; `__cause__`
+    says so then.
+
+    Attributes:
+        key: the counter.
+        most: how many slots it has.
+    """
+
+    def __init__(self, key: str, most: int) -> None:
+        super().__init__(f"none of the {most} slots of {key!r} is free")
+        self.key = key
+        self.most = most
+
+    def __reduce__(self) -> tuple[type[LimitReached], tuple[str, int]]:
+        return type(self), (self.key, self.most)
 
 
 class LayoutError(DistkitError):

@@ -61,10 +61,11 @@ class TaskDriver(Driver):
         self._thread = 0  # where the loop runs
         self._looking: asyncio.TimerHandle | None = None
         self._driving: asyncio.Future[Any] | None = None  # a caller, or a task for all callers
+        self._poller: asyncio.Task[None] | None = None  # while tasks wait for slots
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
-        self._driving = self.heart = self._loop = self._looking = None
+        self._driving = self.heart = self._poller = self._loop = self._looking = None
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -89,6 +90,7 @@ class TaskDriver(Driver):
 
     async def leave(self) -> None:
         """R16: drop the slices and close the session."""
+        self.books.forget()
         for failure in await self.run((), Kind.LEAVE):
             result_of(failure)
 
@@ -227,15 +229,38 @@ class TaskDriver(Driver):
     # --- Driving ---------------------------------------------------------------------------------
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, stops: asyncio.Future[Any] | None) -> None:
-        """The one that drives stops: a task drives for those that still wait."""
-        if self.queue.successor(stops) is not None:
+        """The one that drives stops: a task drives for those that still wait, and for what is owed
+        (R20)."""
+        if self.queue.successor(stops) is not None or self.books.is_owed:
             self._driving = loop.create_task(self._drive(loop))
             self._look_later(loop)
+
+    def drive_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a task send what is owed, unless somebody drives already."""
+        driving = self._driving
+        if driving is None or driving.done() or driving.get_loop() is not loop:
+            self._go_on(loop, None)
+
+    def drive_soon(self) -> None:
+        """`drive_on` in the loop of the last call, from any thread or signal handler."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.drive_on, self._loop)
+
+    def poll(self) -> None:
+        """Have a task poll for those that wait for slots, unless one does."""
+        loop = asyncio.get_running_loop()
+        if self._poller is None or self._poller.done() or self._poller.get_loop() is not loop:
+            self._poller = loop.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        while self.books.first_waiting() is not None:
+            await asyncio.sleep(self.books.poll_in_s())
+            await self.run(())
 
     async def _drive(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send for one group after the other until nobody waits."""
         try:
-            while self.queue.is_busy:
+            while self.queue.is_busy or self.books.is_owed:
                 await self._serve_a_group(loop)
                 # Let the callers that were just served queue again. Otherwise every second request
                 # would carry only the few that had just missed one.

@@ -5,6 +5,7 @@ Programs have no use for it, and it may change with any release.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, overload
 
 import distkit.asyncio
@@ -34,3 +35,10 @@ def use_script(counter: Any, script: Script) -> None:
     """Have the counter run another script than `counter.lua`: one with a planted defect, say."""
     driver: Driver = counter._driver
     driver.transport.script = script
+
+
+def use_monotonic(counter: Any, clock_s: Callable[[], float]) -> None:
+    """Have the counter's holders use this clock, in seconds. Call it before there are any."""
+    driver: Driver = counter._driver
+    driver.monotonic = clock_s
+    driver.open_books()

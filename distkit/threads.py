@@ -63,6 +63,12 @@ class ThreadDriver(Driver):
         """Whether a thread is sending."""
         return self._leader is not None
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether this thread is making a call: this runs in a signal handler, or in `__del__`."""
+        last = self._inside.get(threading.get_ident())
+        return last is not None and not last.gone
+
     # --- Life ------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -85,6 +91,7 @@ class ThreadDriver(Driver):
 
     def leave(self) -> None:
         """R16: drop the slices and close the session."""
+        self.books.forget()
         for failure in self._serve(_Thread(), (), Kind.LEAVE):
             result_of(failure)
 
@@ -154,8 +161,7 @@ class ThreadDriver(Driver):
         if self.is_alive and self.heart is None and kind is not Kind.LEAVE:
             self._start_heart()
         thread = threading.get_ident()
-        last = self._inside.get(thread)
-        if last is not None and not last.gone:
+        if self.is_inside:
             raise MisuseError(
                 "this thread is inside a call of the same counter already (a signal handler or a "
                 "__del__ was run there): it would wait for itself. Nothing was sent"

@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from distkit.core.instance import Purpose, Reply, Request
+from distkit.core.instance import Kind, Purpose, Reply, Request
 
 logger: logging.Logger = logging.getLogger("distkit")
 
@@ -22,8 +22,8 @@ class RequestReport(NamedTuple):
     """A request, after the fact.
 
     Attributes:
-        purpose: "call", "open", "restore", "drop" or "leave". A heartbeat is a call too: its steps
-            look at counters.
+        purpose: "call"; the instance's housekeeping: "heartbeat" or "sweep", whose steps look at
+            counters; or its session: "open", "restore", "drop" or "leave".
         instance_id: the instance that sent it.
         keys: the counters that it concerned, under the names that the program uses.
         steps: how many operations it carried, from all the calls that shared it.
@@ -41,6 +41,9 @@ class RequestReport(NamedTuple):
     ended_ns: int
     error: BaseException | None
 
+
+HOUSEKEEPING: Final = {Kind.BEAT: "heartbeat", Kind.LOOKS: "sweep"}
+"""R10, R18: calls that no caller has made."""
 
 OnRequest = Callable[[RequestReport], None]
 
@@ -92,13 +95,19 @@ def observed_async(
     return sending
 
 
+def _purpose(request: Request) -> str:
+    if request.purpose is Purpose.CALL:
+        return HOUSEKEEPING.get(request.call.kind, "call")
+    return request.purpose.name.lower()
+
+
 def _report(
     on_request: OnRequest, request: Request, began_ns: int, error: BaseException | None
 ) -> None:
     """An error of the hook's is logged: the request has been sent all the same."""
     by_key = request.call.by_key if request.purpose not in (Purpose.OPEN, Purpose.LEAVE) else {}
     report = RequestReport(
-        purpose=request.purpose.name.lower(),
+        purpose=_purpose(request),
         instance_id=request.head[0].decode(),
         keys=tuple(by_key),
         steps=sum(map(len, by_key.values())),

@@ -62,6 +62,10 @@ class Queue:
     come between any two lines. Then a caller can be in the group and still wait as well; since it
     is done after its group, it is not taken again.
 
+    Args:
+        errand: returns a caller for whom nobody waits, but whose steps every group has to carry; or
+            None. It is asked whenever a group is taken.
+
     Attributes:
         waiting: the callers that were not taken yet. To join, append an entry.
         is_shared: whether the last group had several callers.
@@ -70,9 +74,14 @@ class Queue:
     waiting: list[Entry]
     is_shared: bool
 
-    def __init__(self) -> None:
+    def __init__(self, errand: Callable[[], Any] = lambda: None) -> None:
         self.waiting = []
         self.is_shared = False
+        self._compose_errand = errand
+        self._errand_went = False  # alone, before a caller that goes alone
+        self._is_taken = False
+        # What is taken: an errand, or callers, or both.
+        self._errand: Any = None
         self._group: list[Entry] = []
         self._call = Call()
         self._are_single = False  # whether each caller of the group has one step
@@ -84,12 +93,14 @@ class Queue:
     @property
     def is_busy(self) -> bool:
         """Whether a group is under way, or a caller waits."""
-        return bool(self._group or self.waiting)
+        return self._is_taken or bool(self.waiting)
 
     @property
     def is_abandoned(self) -> bool:
         """Whether a group is under way, and nobody waits for it any more."""
-        return bool(self._group) and all(caller.cancelled() for _, caller, _ in self._group)
+        if not self._is_taken or self._errand is not None:
+            return False
+        return all(caller.cancelled() for _, caller, _ in self._group)
 
     def forget(self, is_lost: Callable[[Any], bool]) -> None:
         """Remove callers that were not taken yet."""
@@ -101,42 +112,54 @@ class Queue:
         Args:
             leader: the caller that asks, if it is one: it waits itself.
         """
-        if self._group:
+        if self._is_taken:
             return self._call
         waiting = self.waiting
         if len(waiting) != 1 or waiting[0][1] is not leader:
             waiting[:] = [entry for entry in waiting if not entry[1].done()]
-        if not waiting:
+        errand = self._due_errand()
+        if not waiting and errand is None:
             return None
-        # The call first: it belongs to nobody until there is a group.
-        if len(waiting) == 1:
+        # The call first: it belongs to nobody until it is taken.
+        if len(waiting) == 1 and errand is None:
             size, self._are_single = 1, False
             steps, _, kind = waiting[0]
             self._call = Call(steps, kind)
-        elif call := _single_steps(waiting):
-            size, self._are_single = len(call.steps), True
-            self._call = call
         else:
-            size, self._are_single = _how_many(waiting), False
-            self._call = _shared_call(waiting[:size])
-        self._group = waiting[:size]
+            size, self._are_single, self._call = _shared(waiting, errand.steps if errand else ())
+        self._errand, self._group = errand, waiting[:size]
+        self._is_taken = True
         del waiting[:size]
         self.is_shared = size > 1
         return self._call
 
+    def _due_errand(self) -> Any:
+        """The errand that the next group carries. It cannot go with a caller that goes alone: then
+        it goes before it, and not twice in a row."""
+        went, self._errand_went = self._errand_went, False
+        kind = self.waiting[0][2] if self.waiting else Kind.STEPS
+        if kind is not Kind.STEPS and (went or kind is Kind.LEAVE):
+            return None
+        self._errand_went = kind is not Kind.STEPS
+        return self._compose_errand()
+
     def hand_out(self, desk: Desk) -> None:
         """The group's call is done: give each caller its outcomes."""
-        group, first = self._group, 0
+        errand, group, first = self._errand, self._group, 0
         outcomes = cast(list[Outcome], self._call.outcomes)
+        if errand is not None:
+            first = len(errand.steps)
+            errand.finish(outcomes[:first])
         if self._are_single:
-            desk.deal([caller for _, caller, _ in group], outcomes)
+            desk.deal([caller for _, caller, _ in group], outcomes[first:] if first else outcomes)
         else:
             failure: list[Outcome] = [self._call.failure] if self._call.failure else []
             for steps, caller, _ in group:
                 size = len(steps)
                 desk.finish(caller, steps, outcomes[first : first + size] if size else failure)
                 first += size
-        self._group = []
+        self._is_taken = False
+        self._errand, self._group = None, []
 
     def successor(self, leader: Caller | None) -> Any:
         """The caller that leads when this leader stops, if any waits."""
@@ -160,45 +183,45 @@ def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
     yield piece
 
 
-def _single_steps(waiting: Sequence[Entry]) -> Call | None:
-    """The call of the callers at the head, if each has one step and they fit into one request. This
-    is the usual case, and quicker to find out than to count."""
-    head = waiting[:MOST_STEPS]
-    if [kind for _, _, kind in head].count(Kind.STEPS) != len(head):
-        return None
+def _shared(waiting: Sequence[Entry], errand: Sequence[Step]) -> tuple[int, bool, Call]:
+    """The call that an errand and the callers at the head of the queue share, how many callers that
+    are, and whether each has one step.
+
+    That each has one is the usual case, and quicker to find out than to count.
+    """
+    head = waiting[: MOST_STEPS - len(errand)] if len(errand) < MOST_STEPS else []
     todo = [steps for steps, _, _ in head]
-    first = todo[0]
-    if len(first) == 1 and todo.count(first) == len(todo):
-        return Call.of_the_same(first[0], len(todo))
-    if set(map(len, todo)) != {1}:
-        return None
-    steps = [only for (only,) in todo]
-    if len(steps) > MOST_KEYS and len({step[0] for step in steps}) > MOST_KEYS:
-        return None
-    return Call(steps)
+    if head and [kind for _, _, kind in head].count(Kind.STEPS) == len(head):
+        first = todo[0]
+        if not errand and len(first) == 1 and todo.count(first) == len(todo):
+            return len(todo), True, Call.of_the_same(first[0], len(todo))
+        if set(map(len, todo)) == {1}:
+            steps = [*errand, *(only for (only,) in todo)]
+            if len(steps) <= MOST_KEYS or len({step[0] for step in steps}) <= MOST_KEYS:
+                return len(todo), True, Call(steps)
+    size = _how_many(waiting, errand)
+    kind = waiting[0][2] if size == 1 and not errand else Kind.STEPS
+    steps = [*errand, *(step for steps, _, _ in waiting[:size] for step in steps)]
+    return size, False, Call(steps, kind)
 
 
-def _how_many(waiting: Sequence[Entry]) -> int:
+def _how_many(waiting: Sequence[Entry], errand: Sequence[Step]) -> int:
     """How many callers at the head of the queue fit into one request. A caller that leaves goes
     alone (R16), and so do looks, which share no counter with other steps (R18)."""
-    count = total = 0
-    keys: set[str] = set()
+    count, total = 0, len(errand)
+    keys = {step.key for step in errand}
     for steps, _, kind in waiting:
         total += len(steps)
         for step in steps:
             keys.add(step.key)
         is_full = total > MOST_STEPS or len(keys) > MOST_KEYS
-        if kind is not Kind.STEPS or (is_full and count):
+        is_first = not count and not errand
+        if (kind is not Kind.STEPS or is_full) and not is_first:
             break
         count += 1
-    return count or 1
-
-
-def _shared_call(group: Sequence[Entry]) -> Call:
-    first_steps, _, kind = group[0]
-    if len(group) == 1:
-        return Call(first_steps, kind)
-    return Call([step for steps, _, _ in group for step in steps])
+        if kind is not Kind.STEPS:
+            break
+    return count
 
 
 class Batch:

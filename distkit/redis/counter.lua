@@ -174,10 +174,14 @@ local function rare()
     end
   end
 
+  -- The values of these fields; nothing, if the key cannot be read as a hash.
   local function read_all(key, fields)
     local values = {}
     for first = 1, #fields, CHUNK do
-      local some = call('HMGET', key, unpack(fields, first, math.min(first + CHUNK - 1, #fields)))
+      local some = redis.pcall('HMGET', key, unpack(fields, first, math.min(first + CHUNK - 1, #fields)))
+      if some.err then
+        return nil
+      end
       for i = 1, #some do
         values[first + i - 1] = some[i]
       end
@@ -192,16 +196,17 @@ local function rare()
   -- What `keys` says of a counter: nothing, HERE or an epoch. A set is the layout without a number.
   function tools.listed(key)
     if not listed then
-      if call('TYPE', KEYS[2]).ok == 'set' then
-        tools.refused = 0
-        return false
-      end
       local names = {}
       for i = 3, #KEYS do
         names[i - 2] = match(KEYS[i], '[^:]*$')
       end
       listed = {}
-      for i, epoch in ipairs(read_all(KEYS[2], names)) do
+      local epochs = read_all(KEYS[2], names)
+      if not epochs and call('TYPE', KEYS[2]).ok == 'set' then
+        tools.refused = 0
+        return false
+      end
+      for i, epoch in ipairs(epochs or call('HMGET', KEYS[2], HEAD)) do -- what it is, the error says
         listed[KEYS[i + 2]] = epoch
       end
     end
@@ -469,7 +474,7 @@ for i = 1, #KEYS - OWN do
   end
   if not looked then
     tools = tools or rare()
-    ours = tools.is_missing(key, texts)
+    epoch, ours = '0', tools.is_missing(key, texts)
     if ours then
       local is_lost
       epoch, is_lost = tools.trace_of(key)

@@ -89,6 +89,21 @@ class Bounds(NamedTuple):
     linear: bool = False
 
     @property
+    def fault(self) -> str:
+        """Why there is no such world; empty if there is one."""
+        everybody = range(self.instances + self.joins)
+        late = [p for p in everybody if _at(self.promises, p) >= _at(self.thresholds, p)]
+        if len(everybody) > len(NAMES):
+            return f"at most {len(NAMES)} instances in all, those that join included"
+        if late:
+            return "a promise has to be less than the instance's threshold"
+        if self.reuses > self.crashes:
+            return "an id is used again only after its instance has crashed: crashes are too few"
+        if self.linear and any(kind.apart for kind in (*self.first, *self.kinds)):
+            return "whether replies are linearizable is checked for calls on one counter only"
+        return ""
+
+    @property
     def may_roll_back(self) -> bool:
         """Whether anything can fall back to an earlier state."""
         return self.rollbacks > 0 or self.key_rollbacks > 0

@@ -68,7 +68,7 @@ def make_steps(instance: Instance, steps: Steps, make: Make) -> Made:
     for piece in _pieces(steps):
         instance, ran, failure = make(begin(instance, piece))
         outcomes += ran
-        if UNKNOWN in ran or NOT_EXECUTED in ran:
+        if failure or UNKNOWN in ran:
             break
     not_sent = (NOT_EXECUTED,) * (len(steps) - len(outcomes))
     return Made(instance, outcomes + not_sent, failure)

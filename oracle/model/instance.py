@@ -163,8 +163,12 @@ def speak(instance: Instance) -> Instance:
         return _send(instance, _request(instance, some) if some else _leave(instance))
     # Once this is sent, the server may hold a slice of each written key, whether or not a reply
     # arrives. Remember it as 0 now, so that the instance looks after it.
-    written = {part.key: recall(instance, part.key) for part in parts if writes(part.steps)}
-    instance = instance._replace(memory=Map({**written, **instance.memory}))
+    new = {
+        part.key: recall(instance, part.key)
+        for part in parts
+        if part.key not in instance.memory and writes(part.steps)
+    }
+    instance = instance._replace(memory=instance.memory.put_all(new))
     return _send(instance, _request(instance, parts))
 
 

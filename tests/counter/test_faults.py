@@ -98,7 +98,7 @@ RECOVERS = {("READONLY, once", "sentinel"), ("TRYAGAIN, once", "cluster")}
 
 
 WAITS = {("LOADING", "cluster"), ("LOADING, once", "cluster")}
-"""redis-py's asyncio client of a cluster does not follow its retry policy here; the counter does."""
+"""The asyncio client of a cluster does not follow its retry policy here; the counter does."""
 
 
 class Site:

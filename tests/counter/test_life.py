@@ -24,6 +24,7 @@ from redis.retry import Retry
 import distkit.asyncio
 from distkit import StrictInstanceAwareCounter
 from distkit.core.instance import Purpose, Reply, Request
+from distkit.core.pulse import BEATS
 from distkit.redis.meaning import Abandoned
 from distkit.testing import driver_of
 from tests.harness.servers import RedisServer, free_port
@@ -143,7 +144,10 @@ def test_an_idle_instance_stays_alive_inside_and_not_without(real_server: RedisS
         assert looks_on.get("k") == (5, 0)
 
 
-def test_the_heartbeat_costs_nothing_while_calls_are_made(real_server: RedisServer) -> None:
+def test_heartbeats_are_sent_while_calls_are_made_too_and_cost_little(
+    real_server: RedisServer,
+) -> None:
+    """R10, R18: they look after the counters, which calls on others do not."""
     client = real_server.client()
     with _counter(client) as counter:
         counter.inc("k")
@@ -153,7 +157,8 @@ def test_the_heartbeat_costs_nothing_while_calls_are_made(real_server: RedisServ
             counter.inc("k")
             calls += 1
             time.sleep(THRESHOLD / 1000 / 20)
-        assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == calls
+        requests = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+        assert calls < requests <= calls + 2 * BEATS
 
 
 def test_the_heartbeat_puts_back_what_redis_lost(real_server: RedisServer) -> None:
@@ -171,7 +176,7 @@ def test_the_heartbeat_puts_back_what_redis_lost(real_server: RedisServer) -> No
 
         driver_of(counter).send = Measured().send
         client.flushall()
-        _wait_for(lambda: client.scard("distkit:{p}:keys") == 250)
+        _wait_for(lambda: client.hlen("distkit:{p}:keys") == 250)
         assert max(sizes) == 100
         assert _counter(client).get_all(["k0", "k249"]) == [(1, 0), (1, 0)]
 

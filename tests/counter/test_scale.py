@@ -36,7 +36,7 @@ def test_9000_slices_are_put_back_by_one_heartbeat(client: redis.Redis) -> None:
     counter.inc_all((key, 1) for key in KEYS)
     client.flushall()
     counter.heartbeat()
-    assert client.scard("distkit:{many}:keys") == len(KEYS)
+    assert client.hlen("distkit:{many}:keys") == len(KEYS)
     other = StrictInstanceAwareCounter(client, "many")
     assert other.get_all(KEYS) == [(1, 0)] * len(KEYS)
 

@@ -11,6 +11,7 @@ import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from distkit import StrictInstanceAwareCounter, lt
+from distkit.testing import driver_of
 from tests.harness.servers import RedisServer
 
 PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text("utf-8")
@@ -59,6 +60,8 @@ def _everything(client: redis.Redis, admin: redis.Redis) -> None:
     a.inc("k")
     admin.hset(sessions, "a", before)
     assert a.inc("k") == (2, 2)
+    a.inspect()
+    driver_of(a).leave()  # the end of a `with` block would only log what is missing
 
 
 def test_the_permissions_are_enough(real_server: RedisServer, allow: Any) -> None:

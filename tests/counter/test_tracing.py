@@ -32,7 +32,7 @@ def test_every_request_is_reported(client: redis.Redis) -> None:
     assert [(r.purpose, r.keys, r.steps) for r in reports] == [
         ("open", (), 0),
         ("call", ("k", "j"), 3),
-        ("call", (), 0),
+        ("heartbeat", ("j", "k"), 2),
         ("call", ("k",), 1),
         ("open", (), 0),
         ("restore", ("j", "k"), 2),

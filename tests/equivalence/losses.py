@@ -177,6 +177,20 @@ LOSSES = [
         """,
     ),
     Scenario(
+        "a counter that is newer than its owner's session is a loss, and no copy runs twice",
+        "R10 R11",
+        """
+        A heartbeat
+        B heartbeat
+        copy
+        A inc k 5 [copied] -> 5 5
+        restore instances 0
+        late copy
+        A heartbeat
+        B get k -> 5 0
+        """,
+    ),
+    Scenario(
         "a retry whose record is lost runs again on what is put back",
         "R10 R12",
         """
@@ -603,6 +617,20 @@ LOSSES = [
         A inc k 1 -> CounterOverflowError
         A inc k 1; inc k 1 -> CounterOverflowError; CounterOverflowError
         A get k -> max 2
+        """,
+    ),
+    Scenario(
+        "a 0 that a given-up request has left is let go only when its owner knows it",
+        "R18 R12",
+        """
+        A inc k 5 -> 5 5
+        A dec k 5 [reply lost; reply lost; reply lost] -> OutcomeUnknownError
+        A heartbeat
+        redis k: 0 in 0
+        A remembers k
+        A heartbeat
+        redis k: gone
+        A get k -> 0 0
         """,
     ),
     Scenario(

@@ -30,6 +30,7 @@ from oracle import model
 from oracle.conform.strategies import (
     KEYS,
     MOST_INSTANCES,
+    PLAIN_KINDS,
     conditions,
     counts,
     jump,
@@ -135,6 +136,14 @@ class CounterMachine(RuleBasedStateMachine):
         self, data: st.DataObject, todo: list[tuple[str, model.Step]], fates: Sequence[Fate]
     ) -> None:
         self.world.call_many(self._who(data), todo, self._met(fates))
+
+    @rule(data=st.data(), key=keys, count=small_counts, times=st.integers(2, 5), fates=fates)
+    def call_again_and_again(
+        self, data: st.DataObject, key: str, count: int, times: int, fates: Sequence[Fate]
+    ) -> None:
+        """The same step several times in one request."""
+        same = [(key, model.Step("inc", count))] * times
+        self.world.call_many(self._who(data), same, self._met(fates))
 
     @precondition(lambda self: isinstance(self.world.backend, AsyncBackend))
     @rule(
@@ -244,9 +253,11 @@ class CounterMachine(RuleBasedStateMachine):
         silent, watcher = data.draw(
             st.permutations(sorted(self.world.instances)).map(lambda names: names[:2])
         )
+        kind = data.draw(st.sampled_from(PLAIN_KINDS), label="the watcher's calls")
+        self.world.call(watcher, key, kind, 1)
         self.world.call(silent, key, "inc", 1)
         self.world.advance(self.world.instances[silent].instance.threshold + off)
-        self.world.call(watcher, key, "get")
+        self.world.call(watcher, key, kind, 1)
 
     @precondition(lambda self: len(self.world.instances) < MOST_INSTANCES)
     @rule(factor=st.sampled_from([1, 1, 2, 1 / 2, 1 / 3]))
@@ -260,12 +271,25 @@ class CounterMachine(RuleBasedStateMachine):
         self.world.die(self._who(data))
 
     @precondition(lambda self: self.faults)
-    @rule(data=st.data(), key=keys)
-    def live_again(self, data: st.DataObject, key: str) -> None:
-        """An instance crashes, and a new one with its id starts from nothing (R17)."""
+    @rule(data=st.data(), key=keys, lost=st.integers(0, 3))
+    def live_again(self, data: st.DataObject, key: str, lost: int) -> None:
+        """An instance crashes, and a new one with its id starts from nothing (R17), perhaps after
+        some requests of it were lost."""
         who = self._who(data)
         self.world.live_again(who)
+        for _ in range(lost):
+            self.world.call(who, key, "get", 0, (Fate.REQUEST_LOST,) * 3)
         self.world.heartbeat(who)
+        self.world.call(self._who(data), key, "get")
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, fate=st.sampled_from([Fate.COPIED, Fate.COPIED_REPLY_LOST]))
+    def overtake(self, data: st.DataObject, key: str, fate: Fate) -> None:
+        """A copy of a request arrives after the next one (R11)."""
+        who = self._who(data)
+        self.world.call(who, key, "inc", 1, (fate,))
+        self.world.call(who, key, "get")
+        self.world.deliver_copy(len(self.world.copies) - 1)
         self.world.call(self._who(data), key, "get")
 
     @precondition(lambda self: self.world.copies)
@@ -326,6 +350,22 @@ class CounterMachine(RuleBasedStateMachine):
             world.restore(key, -1)
         else:
             world.lose(key)
+        if data.draw(st.booleans(), label="heartbeat"):
+            world.heartbeat(owner)
+        world.call(self._who(data), key, "get")
+        world.call(owner, key, "get")
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, given_up=_given_up)
+    def hide_a_rollback(self, data: st.DataObject, key: str, given_up: tuple[Fate, ...]) -> None:
+        """A late copy makes an entry as new as its instance's last request (R10)."""
+        world, owner = self.world, self._who(data)
+        world.heartbeat(owner)
+        world.snapshot()
+        world.call(owner, key, "inc", 10, given_up)
+        world.call(owner, key, "inc", 1, (Fate.COPIED,))
+        world.roll_back(-1)
+        world.deliver_copy(-1)
         if data.draw(st.booleans(), label="heartbeat"):
             world.heartbeat(owner)
         world.call(self._who(data), key, "get")

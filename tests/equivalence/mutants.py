@@ -151,7 +151,11 @@ MUTANTS = [
         "        high, low, epoch, count = new_high, new_low, new_epoch, new_count\n      else\n"
         "        after = size + 1\n        break\n      end",
     ),
-    Mutant("a new counter is not listed", "if slice and not there or looking", "if looking"),
+    Mutant(
+        "a new counter is not listed",
+        "if slice and others == 0 and not mine or looking",
+        "if looking",
+    ),
     Mutant(
         "steps run whether or not their conditions hold",
         "count + n, test == ''",
@@ -195,12 +199,12 @@ MUTANTS = [
         "a counter that is not as its owner remembers it is taken as it is",
         "have and not (mine and tonumber(last) > tonumber(as_of)) then\n    lost = true",
         "have and not (mine and tonumber(last) > tonumber(as_of)) then\n    lost = lost",
-        ("(remembered == count or tonumber(last) > tonumber(as_of))", "true"),
+        ("(remembered == count or written_by > tonumber(as_of))", "true"),
     ),
     Mutant(
         "an epoch that is older than its owner remembers is taken as it is",
-        "elseif newer or want",
-        "elseif want",
+        "elseif newer or mine",
+        "elseif mine",
     ),
     Mutant(
         "a retry that finds no record is executed",
@@ -226,6 +230,17 @@ MUTANTS = [
         "a drop of what was put back is taken for lost writes",
         "restoring or dropping then",
         "restoring then",
+    ),
+    Mutant(
+        "a slice may be newer than its session",
+        "  elseif newer or mine and tonumber(last) > my_seq\n    or want",
+        "  elseif newer or want",
+        ("        and written_by <= tonumber(my_seq) and (", "        and ("),
+    ),
+    Mutant(
+        "a look removes a slice of 0 that its owner remembers otherwise",
+        " and have == '0' and want == '0')",
+        " and have == '0')",
     ),
     # R17: a slice belongs to a session
     Mutant(
@@ -325,17 +340,17 @@ MUTANTS = [
     ),
     Mutant(
         "a look removes a slice that counts",
-        "(dropping or looking and have == '0')",
+        "(dropping or looking and have == '0' and want == '0')",
         "(dropping or looking)",
     ),
     Mutant(
         "a look leaves a slice of 0",
-        "(dropping or looking and have == '0')",
+        "(dropping or looking and have == '0' and want == '0')",
         "(dropping)",
     ),
     Mutant(
         "a drop leaves a slice that counts",
-        "(dropping or looking and have == '0')",
+        "(dropping or looking and have == '0' and want == '0')",
         "((dropping or looking) and have == '0')",
     ),
     Mutant(

@@ -126,6 +126,7 @@ class RedisServer:
 
     def __init__(self, binary: Binary, *options: str, tcp: bool = False) -> None:
         self.binary = binary
+        self._options = options
         # pytest's tmp_path is too long: a unix socket's path may have only about 100 bytes.
         self.folder = tempfile.mkdtemp(prefix="dk-")
         self.socket = f"{self.folder}/redis.sock"
@@ -171,6 +172,15 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         return redis.Redis(unix_socket_path=self.socket, **options)
+
+    def crash(self) -> None:
+        """Kill it. What it held is lost; `restart` starts it at the same addresses."""
+        self._process.kill()
+        self._process.wait()
+
+    def restart(self) -> None:
+        self._process = self._start(self._options)
+        assert self._answers(), self._last_words()
 
     def stop(self) -> None:
         """Kill it and remove its files. Calling this again does nothing."""

@@ -229,7 +229,7 @@ def _whole(heard: OnlyHeard) -> str:
 class Found(NamedTuple):
     """An instance has looked at what it remembers. If that closed its session, or that of another
     one that lives, a loss was found: each other instance was heard, and a stranger has then read
-    each counter. Otherwise `whole` is None."""
+    each counter. Otherwise `whole` is None; and so it is if the stranger finds another loss."""
 
     whole: OnlyHeard | None
 
@@ -245,7 +245,8 @@ def find(quiet: Quiet, order: Sequence[str]) -> Found:
         return Found(None)
     for name in others:
         after, _ = after.call(name, ())
-    return Found(_stranger_reads(after, quiet.keys))
+    whole = _stranger_reads(after, quiet.keys)
+    return Found(whole if after.server.sessions.keys() <= whole.server.sessions.keys() else None)
 
 
 def _alive(quiet: Quiet) -> set[str]:

@@ -152,7 +152,8 @@ export class Session {
       const { reply } = yield request;
       if (!this.#lost(reply)) this.acked = seq;
     } catch (error) {
-      if (!(error instanceof GivenUp)) throw error; // who cannot be heard is presumed dead
+      if (!(error instanceof GivenUp)) throw error;
+      throw error.mayHaveArrived ? unknown() : notExecuted(error.cause);
     }
   }
 
