@@ -192,7 +192,7 @@ def test_during_an_outage_leaving_does_not_wait_for_each_retry(mortal: RedisServ
             counter.held("k").__enter__()
         requests = _count_requests(counter)
         stack.close()
-    assert len(requests) <= 1
+    assert len(requests) <= 5, "one a second at most"
     mortal.restart()
     assert counter.get("k") == (0, 0)
 
