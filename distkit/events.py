@@ -74,8 +74,8 @@ _LEVELS = {
     EventKind.PRESUMED_DEAD: logging.WARNING,
     EventKind.LOST_WRITES: logging.WARNING,
     EventKind.OWED: logging.WARNING,
-    EventKind.PUT_BACK: logging.INFO,
     EventKind.PAID: logging.INFO,
+    EventKind.PUT_BACK: logging.DEBUG,  # `Report` tells how far it has come, if it takes long
     # Whoever made the call has the error, and failed heartbeats have lines of their own.
     EventKind.UNREACHABLE: logging.DEBUG,
     EventKind.REACHABLE: logging.DEBUG,
