@@ -220,11 +220,11 @@ def decode_bounds(line: Line) -> Bounds:
 
 def _encode(event: Event) -> Line:
     values = {field.name: getattr(event, field.name) for field in fields(event)}
-    values |= {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
     if "message" in values:
         values |= _encode_request(values.pop("message"))
     if "steps" in values:
         values["steps"] = _encode_steps(values["steps"])
+    values |= {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
     return {"type": type(event).__name__, **values}
 
 

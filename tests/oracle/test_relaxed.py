@@ -1,5 +1,5 @@
-"""Properties that hold until Redis falls back to an earlier state: the shortest history of each that
-shows why not longer.
+"""Properties that hold until Redis falls back to an earlier state: the shortest history of each
+that shows why not longer.
 
 `spec/VERIFICATION.md` tells them. Full losses, and losses of single keys, relax nothing.
 """
