@@ -317,34 +317,38 @@ def befall(
         case StrangerCalls():
             return wall, model.serve(server, STRANGER, wall)[0], context
         case EverythingIsLost():
-            context = _lose_writes(_spend(context, "losses"), can_be_found=False)
+            context = _lose_writes(_spend(context, "losses"), unfound=0)
             return wall, lose(server, EVERYTHING), context
         case KeyIsLost(key=key):
             # Without its session, every instance restores all its slices: nothing is left to find.
-            context = _lose_writes(_spend(context, "key_losses"), can_be_found=key != INSTANCES)
+            context = _lose_writes(_spend(context, "key_losses"), unfound=int(key != INSTANCES))
             return wall, lose(server, key), context
         case SnapshotIsTaken(key=key):
-            taken = snapshot(server, key)
+            taken = snapshot(server, key, context.unfound)
             return wall, server, context._replace(snapshots=(*context.snapshots, taken))
         case SnapshotIsRestored(number=number):
             return wall, restore(server, context.snapshots[number]), _restore(context, number)
     raise unhandled(event)
 
 
-def _lose_writes(context: Context, can_be_found: bool) -> Context:
+def _lose_writes(context: Context, unfound: int) -> Context:
+    """Redis has lost writes. So many losses can be found from now on that nobody has found."""
     return context._replace(
         lossy=True,
         rolled_back=MORE if context.rolled_back else 0,
-        unfound=context.unfound + can_be_found,
+        unfound=context.unfound + unfound,
         linearizations=None,
     )
 
 
 def _restore(context: Context, number: int) -> Context:
-    """The restored snapshot is used up. The others stay as long as they can still be restored."""
-    whole = context.snapshots[number].key == EVERYTHING
+    """The restored snapshot is used up. The others stay as long as they can still be restored.
+    Losses that nobody had found when it was made are there again."""
+    restored = context.snapshots[number]
+    whole = restored.key == EVERYTHING
     rolled_back = MORE if whole or context.lossy else ONE_KEY
-    context = _lose_writes(_spend(context, "rollbacks" if whole else "key_rollbacks"), True)
+    context = _spend(context, "rollbacks" if whole else "key_rollbacks")
+    context = _lose_writes(context, 1 + restored.unfound)
     others = context.snapshots[:number] + context.snapshots[number + 1 :]
     left = context.left
     kept = tuple(
