@@ -54,6 +54,8 @@ def _everything(client: redis.Redis, admin: redis.Redis) -> None:
     b.clear()
     with b:
         b.inc("k")
+        b.dec("k")
+        b.heartbeat()
         b.heartbeat()
     sessions = "distkit:{my_app}:instances"
     before: Any = admin.hget(sessions, "a")
