@@ -122,11 +122,13 @@ class ThreadDriver(Driver):
         most = SWEEP
         for _ in range(LONG_SWEEPS):
             if not self.sweep.found:
+                self.sweep.at_once = most
                 self._scan(self.sweep)
             looks = self.unknown_counters(most)
-            if not looks or NOTHING not in self.run(looks, Kind.LOOKS):
-                return
-            most = LONG_SWEEP
+            if looks and NOTHING in self.run(looks, Kind.LOOKS):
+                most = LONG_SWEEP
+            elif looks or self.sweep.done or most == SWEEP:
+                return  # a scan of a hash that has shrunk may find nothing, and is not at its end
 
     def known_keys(self) -> set[str]:
         """The keys of every counter of the prefix."""

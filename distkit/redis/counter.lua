@@ -102,7 +102,8 @@ if my_session == session and my_seq == ARGV[4] and #KEYS == OWN + 1 then
       local count, made_in, last, of = match(found[2], '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)')
       local written_by = tonumber(last)
       if looked == closed and of == session and made_in == epoch and remembered_in == epoch
-        and written_by <= tonumber(my_seq) and (remembered == count or written_by > tonumber(as_of)) then
+        and written_by <= tonumber(my_seq) and (remembered == count or written_by > tonumber(as_of))
+        and (remembered ~= '0' or epoch ~= '0' or redis.pcall('HGET', KEYS[2], match(key, '[^:]*$')) == HERE) then
         local bound, new_low, new_count = tonumber(expires), low + by, count + by
         if now < bound and bound <= now + threshold and new_low <= MAX and new_low >= -MAX
           and new_count <= MAX and new_count >= -MAX then
@@ -220,6 +221,12 @@ local function rare()
       missing[#missing + 1] = match(key, '[^:]*$')
     end
     return epoch or '0', epoch == HERE
+  end
+
+  -- This epoch, or the one that `keys` has kept, if it is later.
+  function tools.later_epoch(key, epoch)
+    local kept = tools.listed(key)
+    return kept and tonumber(kept) > tonumber(epoch) and kept or epoch
   end
 
   -- What `keys` is to say of a counter: HERE or an epoch; or nothing.
@@ -491,7 +498,8 @@ for i = 1, #KEYS - OWN do
   end
 
   -- R10: does the caller remember it like that? If not, Redis has lost writes; unless a request that was given
-  -- up has run. And no slice is newer than the session to which it belongs.
+  -- up has run. No slice is newer than the session to which it belongs. And a counter of which the caller
+  -- remembers nothing has no slices that count unless it is listed.
   if remembered_in == epoch then
     want = remembered
   end
@@ -503,6 +511,12 @@ for i = 1, #KEYS - OWN do
   elseif newer or mine and tonumber(last) > my_seq
     or want ~= have and not (mine and tonumber(last) > tonumber(as_of)) then
     lost = true
+  elseif there and remembered_in == '0' and remembered == '0' then
+    tools = tools or rare()
+    if tools.listed(key) ~= HERE then
+      local _, _, _, _, others = tools.remove_dead(key, epoch, high, low)
+      lost = lost or others > 0 or mine and now < tonumber(match(instances[2], '^[^ ]+'))
+    end
   end
 
   local high_before, low_before, epoch_before, count_before = false, false, false, false
@@ -515,6 +529,11 @@ for i = 1, #KEYS - OWN do
       tools = tools or rare()
       gone, high, low, expires, others = tools.remove_dead(key, epoch, high, low)
       looked = nil
+      if others == 0 and not mine then -- it is not there any more: `keys` may know its epoch better
+        epoch = tools.later_epoch(key, epoch)
+        newer = tonumber(remembered_in) > tonumber(epoch)
+        want = remembered_in == epoch and remembered or '0'
+      end
     end
 
     -- R10: the owner's memory wins over any copy, unless the epoch has moved on.
@@ -562,6 +581,7 @@ for i = 1, #KEYS - OWN do
     local vanishes = there and others == 0 and not slice and (goes or not mine)
     if vanishes then
       tools = tools or rare()
+      epoch = tools.later_epoch(key, epoch)
       tools.list(key, epoch ~= '0' and epoch)
       writes[#writes + 1] = { key }
     elseif slice or there and gone then

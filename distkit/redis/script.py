@@ -76,13 +76,12 @@ class Scan:
     Attributes:
         found: the keys of the counters that are there, so far; not of those of which only the epoch
             is left (R18).
+        at_once: about how many keys Redis returns at once.
         arrived, resent, transmissions: as for a `Request`.
     """
 
-    AT_ONCE = 1000
-    """About how many keys Redis returns at once."""
-
     def __init__(self, space: Keyspace) -> None:
+        self.at_once: int = 1000
         self.found: set[str] = set()
         self.done: bool = False
         self.arrived: bool = False
@@ -92,7 +91,7 @@ class Scan:
         self._cursor = 0
 
     def words(self) -> tuple[Any, ...]:
-        return ("HSCAN", self.keys[1], self._cursor, "COUNT", self.AT_ONCE)
+        return ("HSCAN", self.keys[1], self._cursor, "COUNT", self.at_once)
 
     def hear(self, reply: Any) -> None:
         cursor, fields = reply
@@ -105,8 +104,6 @@ class Scan:
 
 class Sweep(Scan):
     """A scan that goes on for as long as the instance lives, a little at a time (R18)."""
-
-    AT_ONCE = 10
 
     def take(self, most: int) -> list[str]:
         """At most so many of the keys that were found, each once."""

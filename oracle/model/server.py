@@ -176,11 +176,15 @@ def _is_hurt(server: Server, part: Part, request: Request, session: Session) -> 
 
     Once everything is restored, a counter is at least as new as its owners' memories of it, and
     each slice counts what its owner remembers, unless a newer request of the owner has run. No
-    slice is newer than the session to which it belongs. A counter that `keys` lists is there.
+    slice is newer than the session to which it belongs. A counter that `keys` lists is there; one
+    that has a slice that counts is listed. (A caller that remembers something of the counter does
+    not ask whether it is listed: its memory says whether the counter is right.)
     """
-    if part.key not in server.counters and server.keys.get(part.key) == HERE:
+    counter, listed = server.counter(part.key), server.keys.get(part.key) == HERE
+    if part.key not in server.counters and listed:
         return True
-    counter = server.counter(part.key)
+    if part.memory.is_nothing and not listed and _has_live_slices(server, counter):
+        return True
     if part.memory.epoch > counter.epoch:
         return True
     mine = _slice_of(server, part.key, request)
@@ -190,6 +194,11 @@ def _is_hurt(server: Server, part: Part, request: Request, session: Session) -> 
         return False
     have = mine.count if mine is not None and mine.epoch == counter.epoch else 0
     return _remembered(part.memory, counter) != have
+
+
+def _has_live_slices(server: Server, counter: Counter) -> bool:
+    """Whether any slice of the counter would be kept (R8, R17)."""
+    return any(not _is_gone(server, name, mine) for name, mine in counter.slices.items())
 
 
 def _remembered(memory: Memory, counter: Counter) -> int:
@@ -254,14 +263,20 @@ def _remove_dead(server: Server, key: str) -> tuple[Server, Counter]:
         The server without these sessions, and the counter without these slices.
     """
     counter = server.counter(key)
-    dead = [name for name in counter.slices if _is_dead(server, name)]
-    server = server._replace(sessions=server.sessions.without(*dead)) if dead else server
-    gone = [
-        name
-        for name, mine in counter.slices.items()
-        if name in dead or mine.session != server.sessions[name].number
-    ]
-    return server, counter._replace(slices=counter.slices.without(*gone)) if gone else counter
+    gone = [name for name, mine in counter.slices.items() if _is_gone(server, name, mine)]
+    if not gone:
+        return server, counter
+    dead = [name for name in gone if _is_dead(server, name)]
+    server = server._replace(sessions=server.sessions.without(*dead))
+    kept = counter.slices.without(*gone)
+    # Without slices it is a counter that is not there, whose epoch `keys` may know better.
+    epoch = counter.epoch if kept else max(counter.epoch, server.keys.get(key, 0))
+    return server, Counter(epoch, kept)
+
+
+def _is_gone(server: Server, owner: str, mine: Slice) -> bool:
+    """Whether the owner is dead (R8), or the slice is one of an earlier session of it (R17)."""
+    return _is_dead(server, owner) or mine.session != server.sessions[owner].number
 
 
 def _put_back(counter: Counter, memory: Memory, request: Request) -> Counter:
@@ -299,8 +314,8 @@ def _run(counter: Counter, part: Part, request: Request) -> Counter:
 def _keep(server: Server, changed: dict[str, Counter], listed: set[str]) -> Server:
     """The server with these counters changed.
 
-    A counter without a slice is not kept; if its epoch is not 0, the epoch is (R18). A counter is
-    listed when it is made, and again when somebody looks at it.
+    A counter without a slice is not kept; if its epoch is not 0, the epoch is (R18), or a later one
+    that was kept before. A counter is listed when it is made, and again when somebody looks at it.
 
     Args:
         server: the server before.
@@ -314,8 +329,8 @@ def _keep(server: Server, changed: dict[str, Counter], listed: set[str]) -> Serv
             continue
         del counters[key]
         if key in server.counters:
-            keys.pop(key, None)
-            keys.update({key: counter.epoch} if counter.epoch else {})
+            epoch = max(counter.epoch, keys.pop(key, 0))
+            keys.update({key: epoch} if epoch else {})
     return server._replace(counters=Map(counters), keys=Map(keys))
 
 

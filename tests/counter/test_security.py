@@ -54,6 +54,9 @@ def _everything(client: redis.Redis, admin: redis.Redis) -> None:
     b.clear_on_instance()
     b.clear()
     with b:
+        b.inc("k")
+        b.dec("k")
+        b.heartbeat()
         b.heartbeat()
     sessions = "distkit:{my_app}:instances"
     before: Any = admin.hget(sessions, "a")

@@ -92,7 +92,10 @@ def _check(exchange: Exchange, reply: list[int], held: dict[str, Any]) -> None:
     after, right = model.serve(before, request, wall)
     assert reply == wire.reply(right), exchange
     stored = wire.Stored.of(PREFIX, held)
-    assert stored.server == after, f"{exchange}\n{stored.server}\n{after}"
+    mine = stored.server
+    if before.clock is None:  # Redis has lost the last number; the oracle's survives
+        mine = mine._replace(opened=after.opened)
+    assert mine == after, f"{exchange}\n{mine}\n{after}"
     if after.opened != before.opened:
         labels = {**labels, request.instance: LABEL}
     assert stored.labels == {name: labels[name] for name in after.sessions}, exchange

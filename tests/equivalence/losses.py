@@ -191,6 +191,34 @@ LOSSES = [
         """,
     ),
     Scenario(
+        "an old copy of a counter that has vanished does not count",
+        "R10 R18",
+        """
+        A inc k 100 -> 100 100
+        copy
+        A delete k -> 100 100
+        A heartbeat
+        A heartbeat
+        redis k: epoch 1
+        restore k 0
+        B get k -> 0 0
+        redis k: epoch 1
+        A get k -> 0 0
+        """,
+    ),
+    Scenario(
+        "an instance that counts from 0 again finds out that its counter is not listed",
+        "R10",
+        """
+        A inc k 1 -> 1 1
+        A dec k 1 -> 0 0
+        B inc k 5 -> 5 5
+        lose keys
+        A inc k 1 -> 1 1
+        B get k -> 6 5
+        """,
+    ),
+    Scenario(
         "a retry whose record is lost runs again on what is put back",
         "R10 R12",
         """

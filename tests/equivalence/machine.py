@@ -169,12 +169,13 @@ class CounterMachine(RuleBasedStateMachine):
         """The sweep's looks, at counters that the instance need not remember (R18)."""
         self.world.look(self._who(data), looked)
 
-    @rule(data=st.data(), key=keys)
-    def come_to_nothing(self, data: st.DataObject, key: str) -> None:
+    @rule(data=st.data(), key=keys, unheard=st.booleans())
+    def come_to_nothing(self, data: st.DataObject, key: str, unheard: bool) -> None:
         """An instance counts, stops, and lets go; then somebody looks (R18)."""
         who = self._who(data)
         self.world.call(who, key, "set_on_instance", 2)
-        self.world.call(who, key, "set_on_instance", 0)
+        unanswered = self._met((Fate.REPLY_LOST,) * 3 if unheard else ())
+        self.world.call(who, key, "set_on_instance", 0, unanswered)
         self.world.heartbeat(who)
         self.world.heartbeat(who)
         self.world.call(self._who(data), key, "get")
@@ -341,15 +342,21 @@ class CounterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.faults)
     @rule(data=st.data(), key=keys, old=st.booleans())
     def hurt(self, data: st.DataObject, key: str, old: bool) -> None:
-        """A counter is lost or old; its owner's heartbeats find that out, or a stranger (R10)."""
+        """A single key is lost or old, and a late copy may arrive; the owner's heartbeats find that
+        out, or a stranger (R10)."""
         world, owner = self.world, self._who(data)
-        world.call(owner, key, "set_on_instance", 1)
+        world.call(owner, key, "set_on_instance", 1, (Fate.COPIED,))
         world.snapshot()
-        world.call(owner, key, "set_on_instance", 2)
+        world.call(owner, key, data.draw(kinds, label="then"), 2, (Fate.COPIED,))
+        for _ in range(data.draw(st.sampled_from([0, 0, 2]), label="heartbeats")):
+            world.heartbeat(owner)
+        lost = data.draw(st.sampled_from([key, key, PREFIX_KEYS, INSTANCES]), label="what")
         if old:
-            world.restore(key, -1)
+            world.restore(lost, -1)
         else:
-            world.lose(key)
+            world.lose(lost)
+        if world.copies and data.draw(st.booleans(), label="late copy"):
+            world.deliver_copy(-1)
         if data.draw(st.booleans(), label="heartbeat"):
             world.heartbeat(owner)
         world.call(self._who(data), key, "get")

@@ -242,6 +242,22 @@ MUTANTS = [
         " and have == '0' and want == '0')",
         " and have == '0')",
     ),
+    Mutant(
+        "a counter counts although it is not listed",
+        "    if tools.listed(key) ~= HERE then\n      local",
+        "    if false then\n      local",
+    ),
+    Mutant(
+        "the usual request takes a counter that is not listed",
+        "or redis.pcall('HGET', KEYS[2], match(key, '[^:]*$')) == HERE) then",
+        "or true) then",
+    ),
+    Mutant(
+        "a later epoch that was kept is lost to an old copy",
+        "        epoch = tools.later_epoch(key, epoch)\n        newer",
+        "        newer",
+        ("      epoch = tools.later_epoch(key, epoch)\n      tools.list", "      tools.list"),
+    ),
     # R17: a slice belongs to a session
     Mutant(
         "slices of an earlier session count",

@@ -25,7 +25,14 @@ WORLDS = {
     "three calls and a clock": Bounds(
         operations=3, kinds=kinds("inc"), first=kinds("inc,set"), ticks=1
     ),
-    "everything lost": Bounds(operations=1, losses=1, give_ups=1),
+    "everything lost": Bounds(kinds=kinds("inc"), losses=1, give_ups=1),
+    "a key lost": Bounds(kinds=kinds("inc,set"), key_losses=1),
+    "a key falls back": Bounds(kinds=kinds("inc"), key_rollbacks=1, give_ups=1),
+    "an id used again": Bounds(operations=2, kinds=kinds("inc,set"), crashes=1, reuses=1, ticks=1),
+    "promises and two thresholds": Bounds(
+        kinds=kinds("inc,leave"), thresholds=(2, 3), promises=(1, 0), ticks=2
+    ),
+    "counters that vanish": Bounds(kinds=kinds("inc,set,release,heartbeat"), give_ups=1),
     "rollbacks": Bounds(operations=1, rollbacks=2),
     "two calls and a rollback": Bounds(kinds=kinds("inc"), rollbacks=1),
     "calls of two steps": Bounds(kinds=kinds("inc_then_set,set_then_inc_if,leave"), ticks=1),

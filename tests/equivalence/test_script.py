@@ -33,6 +33,7 @@ NEEDS_MORE = {
     "an unbounded list is unpacked",
     "session numbers start again after a loss",
     "the usual request leaves the range",
+    "the usual request takes a counter that is not listed",
 }
 """Defects that take a history, a crowd, or more luck."""
 
