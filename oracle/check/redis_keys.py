@@ -40,20 +40,23 @@ def lose(server: Server, lost: str) -> Server:
 
 
 class Snapshot(NamedTuple):
-    """A copy of one key, or of all: `held` is a server that has nothing else."""
+    """A copy of one key, or of all: `held` is a server that has nothing else. When it was made,
+    Redis had lost writes so many times, and nobody had found that (`unfound`)."""
 
     key: str
     held: Server
+    unfound: int = 0
 
 
-def snapshot(server: Server, key: str) -> Snapshot:
+def snapshot(server: Server, key: str, unfound: int) -> Snapshot:
     """A copy of one key of the server, or of all."""
-    return Snapshot(key, restore(Server(), Snapshot(key, server))._replace(opened=0))
+    held = restore(Server(), Snapshot(key, server))
+    return Snapshot(key, held._replace(opened=0), unfound)
 
 
 def restore(server: Server, copy: Snapshot) -> Server:
     """The server with one key, or all of them, as they are in the copy."""
-    key, held = copy
+    key, held = copy.key, copy.held
     if key == EVERYTHING:
         return held._replace(opened=server.opened)
     if key == INSTANCES:

@@ -114,6 +114,10 @@ class Bounds(NamedTuple):
         return self.losses > 0 or self.key_losses > 0 or self.may_roll_back
 
 
+ONE_KEY, MORE = 1, 2
+"""How much has fallen back to an earlier state: see `Context.rolled_back`."""
+
+
 class Context(NamedTuple):
     """What can still happen, and what is remembered of the past.
 
@@ -121,7 +125,8 @@ class Context(NamedTuple):
         left: the bounds, as far as they are not used up.
         snapshots: what a rollback can fall back to.
         lossy: whether Redis has lost writes.
-        rolled_back: whether it has lost some by falling back to an earlier state.
+        rolled_back: `ONE_KEY` if one key has fallen back to an earlier state, and that is all;
+            `MORE` if everything has, or if one key has and something else was lost; otherwise 0.
         unfound: how many of the losses nobody has found yet (R10).
         moves_of_epoch: how many sets and deletes were called so far.
         linearizations: those of each key, or None once linearizability is not checked (any more).
@@ -130,7 +135,7 @@ class Context(NamedTuple):
     left: Bounds
     snapshots: tuple[Snapshot, ...] = ()
     lossy: bool = False
-    rolled_back: bool = False
+    rolled_back: int = 0
     unfound: int = 0
     moves_of_epoch: int = 0
     linearizations: Map[str, Linearizations] | None = None

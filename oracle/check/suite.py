@@ -144,7 +144,8 @@ def weight(features: Sequence[Feature]) -> float:
     small worlds, and good for choosing worlds, no more."""
     bounds = world_of(features)
     each = 0.5 + log10(len(bounds.kinds)) + sum(feature.weight for feature in features)
-    return 0.5 + bounds.operations * each + 0.3 * bounds.crashes
+    crowd = max(0, bounds.instances + bounds.joins - 3)  # many orders to act in
+    return 0.5 + bounds.operations * each + 0.3 * bounds.crashes + crowd
 
 
 def matrix(first: Sequence[Feature], limit: float) -> Iterator[Bounds]:

@@ -213,18 +213,18 @@ def encode_bounds(bounds: Bounds) -> Line:
 
 def decode_bounds(line: Line) -> Bounds:
     """The bounds that `encode_bounds` wrote. Raises ValueError or TypeError if there are none."""
-    values = {name: kinds(",".join(line[name])) if line[name] else () for name in KINDS}
+    values = {name: tuple(kind for word in line[name] for kind in kinds(word)) for name in KINDS}
     lists = {name: tuple(line[name]) for name in LISTS}
     return Bounds(**{**line, **values, **lists})
 
 
 def _encode(event: Event) -> Line:
     values = {field.name: getattr(event, field.name) for field in fields(event)}
-    values |= {name: list(value) for name, value in values.items() if type(value) is tuple}
     if "message" in values:
         values |= _encode_request(values.pop("message"))
     if "steps" in values:
         values["steps"] = _encode_steps(values["steps"])
+    values |= {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
     return {"type": type(event).__name__, **values}
 
 

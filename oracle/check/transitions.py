@@ -39,7 +39,7 @@ from oracle.check.events import (
 )
 from oracle.check.linearizability import Linearizations
 from oracle.check.redis_keys import EVERYTHING, INSTANCES, lose, restore, snapshot
-from oracle.check.state import Context, Protocol, Slot
+from oracle.check.state import MORE, ONE_KEY, Context, Protocol, Slot
 from oracle.model import (
     Change,
     CounterState,
@@ -116,10 +116,10 @@ class Effect(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What an event of an instance has to know of the past: whether Redis has fallen back to an
+    """What an event of an instance has to know of the past: how much of Redis has fallen back to an
     earlier state, and whether there is a loss that nobody has found."""
 
-    rolled_back: bool
+    rolled_back: int
     unfound: bool
 
     @classmethod
@@ -203,14 +203,12 @@ def _check_answer(slot: Slot, message: Message, answer: Answer, past: Past) -> S
     rollback makes Redis forget what earlier answers told: from then on they do not count."""
     if answer.closed_alive:
         properties.check(properties.Closed(answer.closed_alive, past.unfound))
-    if past.rolled_back:
-        return slot
-    if answer.ran:
+    if answer.ran and not past.rolled_back:
         assert isinstance(message, Request)
         properties.check(properties.Executed(slot.last_run, (message.session, message.seq)))
         slot = slot._replace(last_run=(message.session, message.seq))
     in_flight = slot.instance.sent if slot.instance is not None else None
-    if answer.record and message == in_flight:
+    if answer.record and message == in_flight and past.rolled_back < MORE:
         properties.check(properties.Answered(slot.first_record, answer.record))
         slot = slot._replace(first_record=answer.record)
     return slot
@@ -319,29 +317,38 @@ def befall(
         case StrangerCalls():
             return wall, model.serve(server, STRANGER, wall)[0], context
         case EverythingIsLost():
-            context = _lose_writes(_spend(context, "losses"), can_be_found=False)
+            context = _lose_writes(_spend(context, "losses"), unfound=0)
             return wall, lose(server, EVERYTHING), context
         case KeyIsLost(key=key):
             # Without its session, every instance restores all its slices: nothing is left to find.
-            context = _lose_writes(_spend(context, "key_losses"), can_be_found=key != INSTANCES)
+            context = _lose_writes(_spend(context, "key_losses"), unfound=int(key != INSTANCES))
             return wall, lose(server, key), context
         case SnapshotIsTaken(key=key):
-            taken = snapshot(server, key)
+            taken = snapshot(server, key, context.unfound)
             return wall, server, context._replace(snapshots=(*context.snapshots, taken))
         case SnapshotIsRestored(number=number):
             return wall, restore(server, context.snapshots[number]), _restore(context, number)
     raise unhandled(event)
 
 
-def _lose_writes(context: Context, can_be_found: bool) -> Context:
-    unfound = context.unfound + can_be_found
-    return context._replace(lossy=True, unfound=unfound, linearizations=None)
+def _lose_writes(context: Context, unfound: int) -> Context:
+    """Redis has lost writes. So many losses can be found from now on that nobody has found."""
+    return context._replace(
+        lossy=True,
+        rolled_back=MORE if context.rolled_back else 0,
+        unfound=context.unfound + unfound,
+        linearizations=None,
+    )
 
 
 def _restore(context: Context, number: int) -> Context:
-    """The restored snapshot is used up. The others stay as long as they can still be restored."""
-    whole = context.snapshots[number].key == EVERYTHING
-    context = _lose_writes(_spend(context, "rollbacks" if whole else "key_rollbacks"), True)
+    """The restored snapshot is used up. The others stay as long as they can still be restored.
+    Losses that nobody had found when it was made are there again."""
+    restored = context.snapshots[number]
+    whole = restored.key == EVERYTHING
+    rolled_back = MORE if whole or context.lossy else ONE_KEY
+    context = _spend(context, "rollbacks" if whole else "key_rollbacks")
+    context = _lose_writes(context, 1 + restored.unfound)
     others = context.snapshots[:number] + context.snapshots[number + 1 :]
     left = context.left
     kept = tuple(
@@ -349,4 +356,4 @@ def _restore(context: Context, number: int) -> Context:
         for other in others
         if (left.rollbacks if other.key == EVERYTHING else left.key_rollbacks)
     )
-    return context._replace(snapshots=kept, rolled_back=True, moves_of_epoch=0)
+    return context._replace(snapshots=kept, rolled_back=rolled_back, moves_of_epoch=0)

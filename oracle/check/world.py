@@ -38,7 +38,7 @@ from oracle.check.events import (
     SnapshotIsTaken,
     StrangerCalls,
 )
-from oracle.check.redis_keys import EVERYTHING, Snapshot, held_keys, lose, restore, snapshot
+from oracle.check.redis_keys import EVERYTHING, held_keys, lose, restore, snapshot
 from oracle.check.state import KEYS, NAMES, RIGHT, Context, Protocol, Slot, World
 from oracle.check.transitions import NO_ANSWER, Past, ask, befall, note, react
 from oracle.model import Instance, Map, Message, Open, Server, tick
@@ -104,9 +104,10 @@ def inspect_quiescent(
     quiet = properties.Quiet(server, instances, wall, protocol)
     for order in permutations(live):
         properties.check(properties.look_around(quiet, indeterminate, order))
-        properties.check(properties.only_heard(quiet, order))
+        heard = properties.hear_all(quiet, order)
+        properties.check(properties.only_heard(heard, quiet.keys, order))
         if order:
-            properties.check(properties.let_go(quiet, order))
+            properties.check(properties.let_go(heard, order))
             properties.check(properties.find(quiet, order))
 
 
@@ -182,16 +183,11 @@ def _rollbacks(context: Context, server: Server) -> Iterator[SnapshotIsTaken | S
     """A snapshot is taken only if it can be restored, and restored only if that changes anything.
     An earlier state without a key is the same as one where the key is lost."""
     left, whole = context.left, [held.key == EVERYTHING for held in context.snapshots]
-    if sum(whole) < left.rollbacks and _is_new(context, snapshot(server, EVERYTHING)):
-        yield SnapshotIsTaken(EVERYTHING)
-    if len(whole) - sum(whole) < left.key_rollbacks:
-        for key in held_keys(server):
-            if _is_new(context, snapshot(server, key)):
-                yield SnapshotIsTaken(key)
+    keys = [EVERYTHING] if sum(whole) < left.rollbacks else []
+    keys += held_keys(server) if len(whole) - sum(whole) < left.key_rollbacks else []
+    for key in keys:
+        if snapshot(server, key, context.unfound) not in context.snapshots:
+            yield SnapshotIsTaken(key)
     for number, held in enumerate(context.snapshots):
         if restore(server, held) != server:
             yield SnapshotIsRestored(number)
-
-
-def _is_new(context: Context, copy: Snapshot) -> bool:
-    return copy not in context.snapshots

@@ -75,12 +75,7 @@ class Run:
     @property
     def command(self) -> str:
         """The command that repeats this run."""
-        words = ["python", "-m", "oracle", "explore"]
-        usual = Bounds()._asdict()
-        for name, value in self.bounds._asdict().items():
-            if value != usual[name]:
-                option = "--" + name.replace("_", "-")
-                words += [option] if value is True else [option, _word(value)]
+        words = shlex.split(command_of(self.bounds))
         words += ["--protocol", self.protocol] if self.protocol != "right" else []
         words += ["--processes", str(self.processes)] if self.processes > 1 else []
         words += [] if self.options.symmetry else ["--no-symmetry"]
@@ -94,6 +89,17 @@ class Run:
         """Whether its counts belong into a manifest: those of the protocol itself, each state
         counted once."""
         return self.protocol == "right" and self.processes == 1 and self.options.symmetry
+
+
+def command_of(bounds: Bounds) -> str:
+    """The command that explores a world."""
+    words = ["python", "-m", "oracle", "explore"]
+    usual = Bounds()._asdict()
+    for name, value in bounds._asdict().items():
+        if value != usual[name]:
+            option = "--" + name.replace("_", "-")
+            words += [option] if value is True else [option, _word(value)]
+    return shlex.join(words)
 
 
 def _word(value: object) -> str:
@@ -292,10 +298,7 @@ def _explore_suite(suite: str, run: Run, manifest: Path | None, trace: Path | No
             _tell(Trace(bounds, found.trace, "right", found.violation), RIGHT, trace)
         return found
 
-    def command(bounds: Bounds) -> str:
-        return replace(run, bounds=bounds, options=Options()).command
-
-    total = explore_suite(suite, manifest, run.options.budget, explore_one, command)
+    total = explore_suite(suite, manifest, run.options.budget, explore_one, command_of)
     left = f", {total.left} worlds are left" if total.left else ""
     click.echo(f"{total.worlds} worlds to the end, {total.states:,} states{left}")
     return FOUND if total.found else BUDGET_ENDED if total.left else 0

@@ -13,7 +13,7 @@ one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
@@ -47,6 +47,15 @@ from oracle.check.trace import Trace
 from oracle.check.transitions import STRANGER
 from tests.harness import wire
 from tests.harness.side_by_side import PREFIX, Backend, SideBySide, _plain, _production
+
+
+class Sent(NamedTuple):
+    """A request as both machines made it, and the label that production's carries if it is an
+    open."""
+
+    request: Request
+    message: model.Message
+    label: str
 
 
 class PlayedInstance:
@@ -92,7 +101,7 @@ class PlayedInstance:
     def hear(self, resent: bool) -> None:
         if self.request is None or self.instance.sent is None:
             return
-        mine, right = self.player.deliver(self.request, self.instance.sent)
+        mine, right = self.player.deliver(self.sent[self.instance.sent.seq])
         self.instance = model.hear(self.instance, right, resent)
         self.request.resent = resent
         self.production.hear(mine)
@@ -114,7 +123,8 @@ class PlayedInstance:
         if call.done:
             failure = self.instance.call.failure
             self.instance, told = model.finish(self.instance)
-            outcomes = [_plain(outcome) for outcome in call.outcomes]
+            # The drops of a leave have no outcomes that anybody is told.
+            outcomes = [_plain(o) for o in call.outcomes] if call.kind is not Kind.LEAVE else []
             failures = [type(call.failure).__name__] if call.failure else []
             right = list(told) or ([failure] if failure else [])
             assert (outcomes or failures) == right, f"{self.name} is told {outcomes}, not {right}"
@@ -126,7 +136,8 @@ class PlayedInstance:
         words = tuple(map(wire.text, [*COUNTER.by_hash(self.request, wall)[wire.FIRST_ARG :]]))
         right_words = wire.request(self.instance.sent, PREFIX, wall, self.production.label)
         assert words == right_words, f"{self.name} sends {words}, not {right_words}"
-        self.sent[self.instance.sent.seq] = (self.request, self.instance.sent)
+        sent = Sent(self.request, self.instance.sent, self.production.label)
+        self.sent[sent.message.seq] = sent
 
     def settle(self) -> None:
         """Answer whatever is under way."""
@@ -142,7 +153,7 @@ class Player:
         self.world = SideBySide(backend, max(trace.bounds.thresholds), script)
         self.played: dict[str, PlayedInstance] = {}
         # Of every life of an id, because copies of old requests may still arrive.
-        self.requests: dict[str, dict[int, tuple[Request, model.Message]]] = {}
+        self.requests: dict[str, dict[int, Sent]] = {}
         for name, slot in zip(NAMES, start(trace.bounds).slots, strict=False):
             if slot.instance is not None:
                 one = slot.instance
@@ -166,15 +177,16 @@ class Player:
                 instance.settle()
                 self.world.check_state()
 
-    def deliver(self, request: Request, message: model.Message) -> tuple[list[int], model.Reply]:
+    def deliver(self, sent: Sent) -> tuple[list[int], model.Reply]:
         """Let a request arrive at both servers; the replies must be equal."""
+        request, message, label = sent
         execute: Any = self.world.backend.admin.execute_command
         command = self.script.by_hash(request, self.world.wall)
         try:
             mine = execute(*command)
         except NoScriptError:
             mine = execute(*self.script.whole(command))
-        right = self.world._serve(message, mine)
+        right = self.world._serve(message, mine, label)
         assert mine == wire.reply(right), f"{message} is answered {mine}, not {right}"
         return mine, right
 
@@ -222,7 +234,7 @@ class Player:
                 self.played[who].hear(resent)
             case CopyArrives(who, message):
                 if message.seq in self.requests[who]:
-                    self.deliver(*self.requests[who][message.seq])
+                    self.deliver(self.requests[who][message.seq])
             case _:
                 raise unhandled(event)
 

@@ -52,6 +52,14 @@ def _a_lost_counter_is_new(server: Server, request: Message, wall: int) -> tuple
     return model.serve(server._replace(keys=server.keys.without(*lost)), request, wall)
 
 
+def _an_unlisted_counter_is_right(
+    server: Server, request: Message, wall: int
+) -> tuple[Server, Reply]:
+    """A counter that counts and is not listed is taken as it is."""
+    with replaced(_has_live_slices=lambda *_: False):
+        return model.serve(server, request, wall)
+
+
 def _a_lost_counter_stays_listed(
     server: Server, request: Message, wall: int
 ) -> tuple[Server, Reply]:
@@ -155,6 +163,11 @@ LOSSES: dict[str, Broken] = {
         Protocol(_a_lost_counter_is_new),
         LOSES_A_KEY,
         "a counter that has lost writes is not answered",
+    ),
+    "a counter that is not listed is taken as it is": Broken(
+        Protocol(_an_unlisted_counter_is_right),
+        Bounds(1, operations=3, kinds=kinds("inc,delete_on_instance,release"), key_rollbacks=1),
+        "heartbeats alone make every total whole",
     ),
     "a listed counter that is lost is found again and again": Broken(
         Protocol(_a_lost_counter_stays_listed),

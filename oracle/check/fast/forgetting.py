@@ -41,7 +41,7 @@ class Forgetting:
         self.horizon = Table((FUTURE, SERVER, PLACE), self._horizon)
         self.slot_without_spent = Table((HORIZON, SLOT), self._slot_without_spent)
         self.rolled_back = Attribute(parts.contexts, lambda context: context.rolled_back)
-        self.slot_without_past = Table((SLOT,), self._slot_without_past)
+        self.slot_without_past = Table((SLOT, 2), self._slot_without_past)
 
     def without_records(self, worlds: Worlds, place: int) -> Worlds:
         """Without the completion records that this instance cannot ask for any more."""
@@ -56,12 +56,13 @@ class Forgetting:
 
     def without_past(self, worlds: Worlds) -> Worlds:
         """Without what earlier answers told, where Redis has fallen back to an earlier state."""
-        (places,) = self.rolled_back.of(worlds.contexts).nonzero()
+        rolled_back = self.rolled_back.of(worlds.contexts)
+        (places,) = rolled_back.nonzero()
         if not len(places):
             return worlds
         slots = [slot.copy() for slot in worlds.slots]
         for slot in slots:
-            slot[places] = self.slot_without_past.of(slot[places])
+            slot[places] = self.slot_without_past.of(slot[places], rolled_back[places])
         return worlds._replace(slots=tuple(slots))
 
     def without_spent_requests(self, worlds: Worlds) -> Worlds:
@@ -86,8 +87,8 @@ class Forgetting:
         after = with_snapshots(whole, lambda held: without_record(held, name, seq))
         return self.parts.contexts.number(after)
 
-    def _slot_without_past(self, slot: int) -> int:
-        return self.parts.slots.number(without_past(self.parts.slots.values[slot]))
+    def _slot_without_past(self, slot: int, rolled_back: int) -> int:
+        return self.parts.slots.number(without_past(self.parts.slots.values[slot], rolled_back))
 
     def _horizon(self, ahead: int, server: int, place: int) -> int:
         held = self.parts.servers.values[server]

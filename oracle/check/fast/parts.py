@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oracle.check.fast.tables import Array, Attribute, Interner, Table, TooLarge
-from oracle.check.state import Bounds, Context, Slot, World
+from oracle.check.state import MORE, ONE_KEY, Bounds, Context, Slot, World
 from oracle.check.transitions import Past
 from oracle.model import Server
 
@@ -21,7 +21,7 @@ CONTEXT, SERVER, SLOT, PLACE = 22, 24, 20, 3
 """How many bits the number of a part has as the argument of a table; PLACE is that of a slot's
 place in the world."""
 
-PASTS = [Past(*both) for both in product((False, True), repeat=2)]
+PASTS = [Past(*both) for both in product((0, ONE_KEY, MORE), (False, True))]
 """Every past, by its number."""
 
 ROOM = 63

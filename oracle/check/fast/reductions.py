@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from oracle.check.call_kinds import LEAVE
-from oracle.check.state import Context, Slot, World
+from oracle.check.state import MORE, Context, Slot, World
 from oracle.model import Counter, Leave, Map, Message, Open, Server, View
 
 REDUCTIONS = ("time", "past", "records", "requests", "names")
@@ -66,10 +66,12 @@ def with_snapshots(context: Context, change: Callable[[Server], Server]) -> Cont
 # --- The past -------------------------------------------------------------------------------------
 
 
-def without_past(slot: Slot) -> Slot:
+def without_past(slot: Slot, rolled_back: int) -> Slot:
     """After a rollback, what earlier answers told is never asked for: the properties that compare
     answers with earlier ones hold only until then (`oracle.check.transitions`)."""
-    return slot._replace(first_record=(), last_run=(0, 0))
+    if rolled_back:
+        slot = slot._replace(last_run=(0, 0))
+    return slot._replace(first_record=()) if rolled_back == MORE else slot
 
 
 # --- Completion records ---------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from oracle.check.transitions import NO_ANSWER, Answer, Effect, Past, ask, befal
 from oracle.check.world import check_stored, common_events, own_events, request_events
 from oracle.model import Message, Server
 
-PAST, EVENT, MESSAGE, ANSWER, EFFECT = 2, 14, 14, 14, 14
+PAST, EVENT, MESSAGE, ANSWER, EFFECT = 3, 14, 14, 14, 14
 """How many bits each has as the argument of a table."""
 
 

@@ -198,16 +198,31 @@ def _stranger_reads(quiet: Quiet, keys: Sequence[str]) -> OnlyHeard:
     return OnlyHeard(after.server, quiet.instances, by_key)
 
 
-def only_heard(quiet: Quiet, order: Sequence[str]) -> OnlyHeard:
+def hear_all(quiet: Quiet, order: Sequence[str]) -> Quiet:
     """Let each live instance make the heartbeats of one round, in this order: a look at all that it
     remembers and all that is listed. One of them may find a loss, and close the sessions of those
-    that were heard before it: so each is then heard once more. A stranger reads every counter."""
-    keys = quiet.keys
+    that were heard before it: so each is then heard once more."""
     for name in order:
         quiet = quiet.sweep(name)
     for name in order:
         quiet, _ = quiet.call(name, ())
-    return _stranger_reads(quiet, keys)
+    return quiet
+
+
+def only_heard(heard: Quiet, keys: Sequence[str], order: Sequence[str]) -> OnlyHeard:
+    """After `hear_all`, let a stranger read every counter.
+
+    A counter that is there and not listed can be an older copy of one that had vanished. Nobody
+    remembers it, so only the stranger can find that. Then each is heard once more, and the stranger
+    reads again.
+    """
+    seen = _stranger_reads(heard, keys)
+    if heard.server.counters.keys() <= set(_listed(heard.server)):
+        return seen
+    heard = heard._replace(server=seen.server)
+    for name in order:
+        heard, _ = heard.call(name, ())
+    return _stranger_reads(heard, keys)
 
 
 @declare(OnlyHeard, "R10 R17", "heartbeats alone make every total whole")
@@ -278,14 +293,14 @@ class LetGo(NamedTuple):
     instances: Map[str, Instance]
 
 
-def let_go(quiet: Quiet, order: Sequence[str]) -> LetGo:
-    """Let each live instance make the heartbeats of two rounds, and then let go."""
-    for _ in range(2):
-        for name in order:
-            quiet = quiet.sweep(name)
+def let_go(heard: Quiet, order: Sequence[str]) -> LetGo:
+    """After `hear_all`, let each live instance look once more, because a loss may just have been
+    made good, and then let go, in this order."""
     for name in order:
-        quiet = quiet.release(name)
-    return LetGo(quiet.server, quiet.instances)
+        heard = heard.sweep(name)
+    for name in order:
+        heard = heard.release(name)
+    return LetGo(heard.server, heard.instances)
 
 
 @declare(LetGo, "R18", "what everybody has let go of is gone")

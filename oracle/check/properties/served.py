@@ -208,12 +208,12 @@ def _earlier_slices(served: Served) -> str:
 @declare(Served, "R18", "a counter without slices vanishes, and its epoch stays")
 def _vanished(served: Served) -> str:
     """A counter is kept while it has a slice. Of one that has lost its last slice, the epoch is
-    kept; if that is 0, nothing is."""
+    kept, or a later one that was kept before; if that is 0, nothing is."""
     for key, counter in served.after.counters.items():
         if not counter.slices:
             return f"{key} is {counter}"
     for key in served.before.counters.keys() - served.after.counters.keys():
-        epoch = served.before.counters[key].epoch
+        epoch = max(served.before.counters[key].epoch, served.before.keys.get(key, 0))
         kept = served.after.keys.get(key)
         if kept != (epoch or None):
             return f"{key} was in epoch {epoch}, and {kept} is kept"
@@ -232,9 +232,10 @@ def _looks(served: Served) -> str:
 
 @declare(Served, "R10", "a counter that has lost writes is not answered")
 def _lost(served: Served) -> str:
-    """A request is answered only if each of its counters is there, if it is listed; and is at least
-    as new as what the caller remembers, and counts as much, unless a newer request of the caller
-    has run. (A request that restores slices or drops them is answered.)"""
+    """A request is answered only if each of its counters is there, if it is listed; is listed, if
+    it has slices of others and the caller remembers nothing of it; and is at least as new as what
+    the caller remembers, and counts as much, unless a newer request of the caller has run. (A
+    request that restores slices or drops them is answered.)"""
     request, before = served.request, served.before
     if not isinstance(request, Request) or request.restores:
         return ""
@@ -242,8 +243,12 @@ def _lost(served: Served) -> str:
         memory, counter = part.memory, before.counter(part.key)
         if DROP in {step.op for step in part.steps}:
             continue
-        if part.key not in before.counters and before.keys.get(part.key) == HERE:
+        listed = before.keys.get(part.key) == HERE
+        if part.key not in before.counters and listed:
             return f"{part.key} is listed, and not there"
+        lives = [name for name in counter.slices if served.after.slice_of(part.key, name)]
+        if memory.is_nothing and not listed and set(lives) - {request.instance}:
+            return f"{part.key} is {counter}, and not listed"
         if memory.epoch > counter.epoch:
             return f"{part.key} is in epoch {counter.epoch}, and {memory} is remembered"
         mine = counter.slices.get(request.instance)
