@@ -17,6 +17,7 @@ from distkit.errors import (
     NotExecutedError,
     OutcomeUnknownError,
 )
+from distkit.events import Event, EventKind
 from distkit.exit import leave_at_exit
 from distkit.protocols import AsyncCounter, Counter
 from distkit.tracing import RequestReport
@@ -31,6 +32,8 @@ __all__ = [
     "CounterOverflowError",
     "CounterState",
     "DistkitError",
+    "Event",
+    "EventKind",
     "InvalidKeyError",
     "LayoutError",
     "LimitReached",

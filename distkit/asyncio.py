@@ -13,6 +13,7 @@ from distkit.base import CounterBase, Options
 from distkit.core import operations
 from distkit.core.inspection import PrefixInfo
 from distkit.core.operations import Change, Comparator, CounterState
+from distkit.events import OnEvent
 from distkit.holding.tasks import Held, Limit
 from distkit.redis.script import Clock
 from distkit.tasks import TaskDriver
@@ -44,8 +45,8 @@ class StrictInstanceAwareCounter(CounterBase):
     Args:
         client: a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster` with any settings, or a
             fake of one.
-        prefix, dead_instance_threshold_ms, instance_id, reply_timeout_ms, on_request, clock_ms: as
-            for the synchronous counter.
+        prefix, dead_instance_threshold_ms, instance_id, reply_timeout_ms, on_request, on_event,
+            clock_ms: as for the synchronous counter.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
@@ -62,6 +63,7 @@ class StrictInstanceAwareCounter(CounterBase):
         instance_id: str | None = None,
         reply_timeout_ms: int | None = None,
         on_request: OnRequest | None = None,
+        on_event: OnEvent | None = None,
         clock_ms: Clock | None = None,
         label: str | None = None,
     ) -> None:
@@ -73,6 +75,7 @@ class StrictInstanceAwareCounter(CounterBase):
                 instance_id,
                 reply_timeout_ms,
                 on_request,
+                on_event,
                 clock_ms,
                 label,
             ),

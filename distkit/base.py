@@ -23,6 +23,7 @@ from distkit.core.instance import Instance, Purpose, Request
 from distkit.core.operations import LOOK, Step
 from distkit.core.pulse import Pulse, Report, promise_ms
 from distkit.errors import NotExecutedError
+from distkit.events import Observer, OnEvent
 from distkit.keys import (
     LIMIT,
     Keyspace,
@@ -44,6 +45,7 @@ class Options(NamedTuple):
     instance_id: str | None
     reply_timeout_ms: int | None
     on_request: OnRequest | None
+    on_event: OnEvent | None
     clock_ms: Clock | None
     label: str | None
 
@@ -84,6 +86,7 @@ class Driver(ABC):
         books: who holds what (R20).
         pulse: how long to wait between heartbeats.
         report: what the log is told.
+        observer: whom events are told to.
         sweep: how far the search for what crashed instances left has come.
         is_alive: whether the program is inside the counter's `with` block.
     """
@@ -97,6 +100,7 @@ class Driver(ABC):
     books: Books
     pulse: Pulse
     report: Report
+    observer: Observer
     sweep: Sweep
     is_alive: bool
 
@@ -122,11 +126,13 @@ class Driver(ABC):
         self.monotonic: Callable[[], float] = time.monotonic
         self.open_books()
         self.report = Report(name)
+        self.observer = Observer(options.on_event)
         self.is_alive = False
         _drivers.add(self)
 
     def heard(self, request: Request) -> None:
-        """A request was answered."""
+        """A request was answered, and the instance has taken the reply."""
+        self.observer.heard(self.instance, request)
         if request.purpose is not Purpose.CALL:
             self.report.putting_back(self.instance.to_put_back)
 
@@ -136,10 +142,18 @@ class Driver(ABC):
         error itself: the server refused the request, or nothing was sent."""
         if isinstance(error, Abandoned):
             self.instance.give_up(error.__cause__)
+            self.observer.got_no_reply(self.instance, error.__cause__)
         elif request.arrived:
             self.instance.give_up(error)
         else:
             self.instance.refuse(error)
+
+    def hand_out(self) -> None:
+        """A group's call is done: give each caller its outcomes, and tell what is owed."""
+        self.queue.hand_out()
+        news = self.books.news
+        while news:
+            self.observer.settled(self.instance, *news.popleft())
 
     @abstractmethod
     def reset_after_fork(self) -> None:
@@ -153,6 +167,7 @@ class Driver(ABC):
             self.instance.promise_ms = promise_ms(threshold_ms)
         self.open_books()
         self.report = Report(self.instance.instance_id)
+        self.observer.reset()
 
     def open_books(self) -> None:
         """Nobody holds anything, and nobody waits."""

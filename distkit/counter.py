@@ -13,6 +13,7 @@ from distkit.base import CounterBase, Options
 from distkit.core import operations
 from distkit.core.inspection import PrefixInfo
 from distkit.core.operations import Change, Comparator, CounterState
+from distkit.events import OnEvent
 from distkit.holding.threads import Held, Limit
 from distkit.redis.script import Clock
 from distkit.threads import ThreadDriver
@@ -73,6 +74,8 @@ class StrictInstanceAwareCounter(CounterBase):
             threshold, at least 1,000. A shorter `socket_timeout` of the client prevails.
         on_request: called with a `distkit.RequestReport` after every request to Redis: for traces
             and metrics.
+        on_event: called with a `distkit.Event` when something happens to the instance: presumed
+            dead, put back, unreachable, something owed (R20), and so on.
         clock_ms: for tests: a function that returns the server's wall clock in ms. By default,
             Redis's `TIME`.
         label: what people call this instance; Redis keeps it beside the id. At most 64 bytes in
@@ -93,6 +96,7 @@ class StrictInstanceAwareCounter(CounterBase):
         instance_id: str | None = None,
         reply_timeout_ms: int | None = None,
         on_request: OnRequest | None = None,
+        on_event: OnEvent | None = None,
         clock_ms: Clock | None = None,
         label: str | None = None,
     ) -> None:
@@ -104,6 +108,7 @@ class StrictInstanceAwareCounter(CounterBase):
                 instance_id,
                 reply_timeout_ms,
                 on_request,
+                on_event,
                 clock_ms,
                 label,
             ),

@@ -72,8 +72,10 @@ class TaskDriver(Driver):
             await asyncio.wait([heart])
         try:
             await self.leave()
+            self.observer.left(self.instance, None)
         except Exception as failure:
             self.report.could_not_leave(failure)
+            self.observer.left(self.instance, failure)
         finally:
             self.instance.promise_ms = 0
 
@@ -241,7 +243,7 @@ class TaskDriver(Driver):
                     # stays in flight.
                     raise GeneratorExit from error
                 self.conclude(request, error)
-        self.queue.hand_out()
+        self.hand_out()
 
 
 class _Caller(asyncio.Future[list[Outcome]]):

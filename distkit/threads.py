@@ -44,13 +44,13 @@ class ThreadDriver(Driver):
             self.transport.send, checked_hook(options.on_request)
         )
         self.heart: Heart | None = None
-        self._mutex = threading.Lock()  # guards the queue and the leader
+        self._mutex: Any = threading.RLock()  # guards the queue and the leader
         self._leader: _Thread | None = None
         self._inside: dict[int, _Thread] = {}  # each thread's last call
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._leader = None
         self._inside = {}
         self.heart = None  # a child inherits no threads: the next call starts another
@@ -64,7 +64,9 @@ class ThreadDriver(Driver):
     def is_inside(self) -> bool:
         """Whether this thread is making a call: this runs in a signal handler, or in `__del__`."""
         last = self._inside.get(threading.get_ident())
-        return last is not None and not last.gone
+        # A caller that is gone still hands over, with the mutex. (An RLock knows its owner exactly,
+        # and a Lock would be waited for: a handler can run between any two lines.)
+        return (last is not None and not last.gone) or bool(self._mutex._is_owned())
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -81,8 +83,10 @@ class ThreadDriver(Driver):
             self.heart = None
         try:
             self.leave()
+            self.observer.left(self.instance, None)
         except Exception as failure:
             self.report.could_not_leave(failure)
+            self.observer.left(self.instance, failure)
         finally:
             self.instance.promise_ms = 0
 
@@ -211,7 +215,7 @@ class ThreadDriver(Driver):
                 self.heard(request)
             except Exception as error:
                 self.conclude(request, error)
-        self.queue.hand_out()
+        self.hand_out()
 
 
 class _Thread:

@@ -184,7 +184,12 @@ class Books:
         clock: the monotonic time in seconds.
         guard: keeps those who enter apart. Releasing does not use it.
         again_s: how often every key is set again although nothing is owed, in seconds.
+
+    Attributes:
+        news: the keys on which something is owed from now on (True), or was paid (False).
     """
+
+    news: deque[tuple[str, bool]]
 
     def __init__(self, clock: Callable[[], float], guard: Guard, again_s: float) -> None:
         self._clock = clock
@@ -199,6 +204,8 @@ class Books:
         self._again_at = clock() + again_s
         self._pause_s = FIRST_PAUSE_S
         self._poll_at = 0.0
+        self._behind: set[str] = set()  # the keys on which something is owed since a failure
+        self.news = deque()
         self._away_until = self._rest_until = 0.0  # 0: all is well
 
     # --- Holders ---------------------------------------------------------------------------------
@@ -331,9 +338,9 @@ class Books:
             except RuntimeError:  # another thread came or went just now
                 continue
 
-    def poll_in_s(self) -> float:
-        """How long until the next poll is due."""
-        return max(0.0, self._poll_at - self._clock())
+    def poll_in_s(self, late_s: float = 0.0) -> float:
+        """How long until the next poll is due, or is so much overdue."""
+        return max(0.0, self._poll_at + late_s - self._clock())
 
     def _schedule(self) -> None:
         """A poll has just been made: when the next one is due."""
@@ -411,7 +418,12 @@ class Books:
         self._note_asked(ledger, answers)
         if errors:
             self._dirty[key] = None
+            self._behind.add(key)
+            self.news.append((key, True))
             return
+        if key in self._behind:
+            self._behind.discard(key)
+            self.news.append((key, False))
         # First as if all was well, then look: what changes from now on is noted after this.
         self._dirty.pop(key, None)
         if _count_after(outcomes[-1]) != ledger.held():

@@ -101,11 +101,10 @@ class Waiter:
             left_s = threading.TIMEOUT_MAX if deadline is None else deadline - time.monotonic()
             if left_s <= 0:
                 return
-            first = books.first_waiting() is wish
-            pause_s = books.poll_in_s() if first else books.poll_in_s() + BACKSTOP_S
-            if self._gate.acquire(timeout=min(left_s, pause_s)):
+            late_s = 0.0 if books.first_waiting() is wish else BACKSTOP_S
+            if self._gate.acquire(timeout=min(left_s, books.poll_in_s(late_s))):
                 continue
-            if pause_s < left_s and wish.fate is None:
+            if wish.fate is None and books.poll_in_s(late_s) == 0:
                 self._driver.run(())
 
     def _pass_on(self) -> None:
