@@ -12,13 +12,14 @@ NODE_PORT := tests/ports/node
 NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust
 
-.PHONY: help demo test bench lint nightly explored node verify-node verify-rust clean
+.PHONY: help demo test versions bench lint nightly explored node verify-node verify-rust clean
 
 help:
 	@echo "make demo         show the counter at work; REDIS_URL=... shows it on your Redis"
 	@echo "make test         run the whole suite, on fakeredis and on real redis-servers"
 	@echo "make lint         check style, types, and which package may import which"
 	@echo "make bench        measure what a call costs, against raw redis-py (BENCH_QUICK=1: briefly)"
+	@echo "make versions     test every supported redis-py on every supported Python found here"
 	@echo "make nightly      run the suite with 20 times as many Hypothesis examples"
 	@echo "make explored     explore the suite's worlds again and write spec/explored.json"
 	@echo "make verify-node  check the Node port with 500 histories"
@@ -39,6 +40,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Every supported redis-py on every supported Python that is found here; noxfile.py.
+versions: $(READY)
+	$(BIN)/nox --session versions
 
 nightly: $(READY) node
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist worksteal --timeout 7200

@@ -59,9 +59,10 @@ def among_keys(client: redis.Redis, others: int) -> StrictInstanceAwareCounter:
     counter = counter_on(client)
     counter.inc("k")
     root = f"distkit:{{{driver_of(counter).space.prefix}}}:"
-    now = int(time.time() * 1000)
+    fields: Any = client.hget(root + "counter:k", ":")
+    layout, _, _, _, expires, closed = fields.decode().split()
+    head = f"{layout} 0 0 1 {expires} {closed}"
     for first in range(0, others, 10_000):
         last = min(first + 10_000, others) - 1
-        head, slice_ = f"1 0 0 1 {now} {now}", "1 0 2 9 0 0 0 0"
-        client.eval(MANY_KEYS, 0, root, first, last, head, slice_)
+        client.eval(MANY_KEYS, 0, root, first, last, head, "1 0 2 9 0 0 0 0")
     return counter

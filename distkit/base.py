@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from distkit.core import operations
-from distkit.core.batching import Queue
+from distkit.core.batching import Desk, Queue
 from distkit.core.holding import Books
 from distkit.core.instance import Instance, Purpose, Request
 from distkit.core.operations import LOOK, Step
@@ -148,9 +148,9 @@ class Driver(ABC):
         else:
             self.instance.refuse(error)
 
-    def hand_out(self) -> None:
+    def hand_out(self, desk: Desk) -> None:
         """A group's call is done: give each caller its outcomes, and tell what is owed."""
-        self.queue.hand_out()
+        self.queue.hand_out(desk)
         news = self.books.news
         while news:
             self.observer.settled(self.instance, *news.popleft())

@@ -139,11 +139,11 @@ class StrictInstanceAwareCounter(CounterBase):
             CounterOverflowError: the slice or the total would leave ±(2^53 - 1) (R2).
             TypeError: count is not an int.
         """
-        return self._driver.one(operations.inc(key, count))
+        return self._driver.one(operations.inc_alone(key, count))
 
     def dec(self, key: str, count: int = 1) -> CounterState:
         """Subtract `count` from the slice, which may become negative. Otherwise as `inc`."""
-        return self._driver.one(operations.dec(key, count))
+        return self._driver.one((operations.dec(key, count),))
 
     def get(self, key: str) -> CounterState:
         """Read the total and this slice. Like every call, it removes the slices of the dead (R8).
@@ -151,11 +151,11 @@ class StrictInstanceAwareCounter(CounterBase):
         Raises:
             CounterOverflowError: the live slices add up to more than 2^53 - 1 (R2).
         """
-        return self._driver.one(operations.get(key))
+        return self._driver.one((operations.get(key),))
 
     def set_on_instance(self, key: str, count: int) -> CounterState:
         """Set this instance's slice to `count`; the others keep theirs (R9). Otherwise as `inc`."""
-        return self._driver.one(operations.set_on_instance(key, count))
+        return self._driver.one((operations.set_on_instance(key, count),))
 
     def set(self, key: str, count: int) -> CounterState:
         """Set the total to `count`: a new epoch begins, and this instance owns all of it (R9).
@@ -169,7 +169,7 @@ class StrictInstanceAwareCounter(CounterBase):
                 have started a new epoch, and what it set may be gone already.
             TypeError: count is not an int.
         """
-        return self._driver.one(operations.set(key, count))
+        return self._driver.one((operations.set(key, count),))
 
     def delete_on_instance(self, key: str) -> CounterState:
         """Remove this instance's slice; the others keep theirs (R9).
@@ -177,7 +177,7 @@ class StrictInstanceAwareCounter(CounterBase):
         Returns:
             The new total, and the slice that was removed.
         """
-        return self._driver.one(operations.delete_on_instance(key))
+        return self._driver.one((operations.delete_on_instance(key),))
 
     def delete(self, key: str) -> CounterState:
         """Remove every instance's slice: a new epoch begins (R9).
@@ -189,7 +189,7 @@ class StrictInstanceAwareCounter(CounterBase):
             CounterOverflowError: the live slices add up to more than 2^53 - 1; `set` still works.
             OutcomeUnknownError: also if the session was lost while the call was unanswered.
         """
-        return self._driver.one(operations.delete(key))
+        return self._driver.one((operations.delete(key),))
 
     # --- With a condition -------------------------------------------------------------------------
 
@@ -202,15 +202,15 @@ class StrictInstanceAwareCounter(CounterBase):
         Raises:
             CounterOverflowError: the slice, or the total before or after, is outside ±(2^53 - 1).
         """
-        return self._driver.one(operations.inc_if(key, comparator, count))
+        return self._driver.one((operations.inc_if(key, comparator, count),))
 
     def set_if(self, key: str, comparator: Comparator, count: int) -> Change:
         """`set` if the total meets the condition (R15). Otherwise as `inc_if`."""
-        return self._driver.one(operations.set_if(key, comparator, count))
+        return self._driver.one((operations.set_if(key, comparator, count),))
 
     def set_on_instance_if(self, key: str, comparator: Comparator, count: int) -> Change:
         """`set_on_instance` if this slice meets the condition (R15). Otherwise as `inc_if`."""
-        return self._driver.one(operations.set_on_instance_if(key, comparator, count))
+        return self._driver.one((operations.set_on_instance_if(key, comparator, count),))
 
     # --- Batches ----------------------------------------------------------------------------------
 

@@ -12,20 +12,29 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from threading import get_ident
+from typing import Any, Final
 
 import redis.asyncio
 
 from distkit.base import LONG_SWEEP, LONG_SWEEPS, NOTHING, SWEEP, Driver, Options, not_scanned
 from distkit.core.batching import Batch, result_of
 from distkit.core.instance import Kind, Outcome, Reply, Request
-from distkit.core.operations import Step
+from distkit.core.operations import Change, CounterState, Step
 from distkit.core.pulse import Report
 from distkit.errors import InvalidKeyError, MisuseError
 from distkit.redis.asyncio import Transport, transport_for
 from distkit.redis.meaning import Abandoned
 from distkit.redis.script import Scan
 from distkit.tracing import checked_hook, observed_async
+
+STEPS: Final = Kind.STEPS
+
+RESULTS: Final[frozenset[type]] = frozenset({CounterState, Change})
+"""The outcomes that are no errors."""
+
+LOOKS_EVERY_S: Final = 0.05
+"""How often to look whether anybody waits for the request in flight."""
 
 
 class TaskDriver(Driver):
@@ -49,12 +58,14 @@ class TaskDriver(Driver):
         )
         self.heart: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0  # where the loop runs
+        self._looking: asyncio.TimerHandle | None = None
         self._driving: asyncio.Future[Any] | None = None  # a caller, or a task for all callers
         self._poller: asyncio.Task[None] | None = None  # while tasks wait for slots
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
-        self._driving = self.heart = self._poller = self._loop = None
+        self._driving = self.heart = self._poller = self._loop = self._looking = None
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -91,9 +102,26 @@ class TaskDriver(Driver):
 
     # --- Calls -----------------------------------------------------------------------------------
 
-    async def one(self, step: Step) -> Any:
-        """Run the step and return its result."""
-        return result_of((await self.run((step,)))[0])
+    def one(self, todo: tuple[Step]) -> Awaitable[Any]:
+        """Run the step; the result is to be awaited.
+
+        Where a request is in flight already, that is the caller itself, with no coroutine between.
+        """
+        driving, loop = self._driving, self._loop
+        if (
+            driving is None
+            or driving.done()
+            # The loop that was used last runs, in this thread: so it is the one that runs here. (To
+            # ask for the running loop takes a system call until Python 3.12.)
+            or loop is None
+            or not loop.is_running()
+            or get_ident() != self._thread
+            or (self.is_alive and self.heart is None)
+        ):
+            return self._run(todo)
+        caller = loop.create_future()
+        self.queue.waiting.append((todo, caller, STEPS))
+        return caller
 
     async def batch(self, todo: Sequence[Step]) -> list[Any]:
         """Run the steps and return their results."""
@@ -139,12 +167,21 @@ class TaskDriver(Driver):
 
     async def run(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> list[Outcome]:
         """Run the steps of one request. Returns their outcomes; of a heartbeat, its error."""
+        try:
+            result = await self._run(todo, kind)
+        except Exception as error:
+            if len(todo) != 1:
+                raise
+            return [error]
+        return [result] if len(todo) == 1 else result
+
+    async def _run(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> Any:
+        """Run the steps. Returns the result of a single one, or else the list of outcomes."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._move_to(loop)
-        caller = _Caller(loop=loop)
-        caller.driver, caller.steps, caller.kind = self, todo, kind
-        self.queue.join(caller)
+        caller: asyncio.Future[Any] = loop.create_future()
+        self.queue.waiting.append((todo, caller, kind))
         if self.is_alive and self.heart is None:
             self._start_heart()
         driving = self._driving
@@ -154,7 +191,7 @@ class TaskDriver(Driver):
         self._driving = caller
         try:
             while not caller.done():
-                await self._serve_a_group(loop)
+                await self._serve_a_group(loop, caller)
         finally:
             if loop.is_running():
                 caller.cancel()  # if it was cancelled meanwhile, nobody waits for it any more
@@ -171,25 +208,36 @@ class TaskDriver(Driver):
                 "counter for each event loop. Nothing was sent"
             )
         if old is not None:
-            self.queue.forget(_Caller.is_stranded)
-            self._driving = self.heart = None
-        self._loop = loop
+            self.queue.forget(lambda caller: caller.get_loop().is_closed())
+            self._driving = self.heart = self._looking = None
+        self._loop, self._thread = loop, get_ident()
 
-    def gave_up(self) -> None:
-        """A caller was cancelled. If nobody waits for the request in flight any more, stop waiting
-        for its reply: it stays in flight, and whoever comes next sends it again on a connection
-        that may be better."""
+    def _look(self) -> None:
+        """If nobody waits for the request in flight any more, stop waiting for its reply. It stays
+        in flight: whoever comes next sends it again, on a connection that may be better.
+
+        A timer looks for that, because to be told of every cancellation would slow down all calls.
+        """
+        self._looking = None
         driving = self._driving
-        if isinstance(driving, asyncio.Task) and self.queue.is_abandoned:
-            driving.cancel()
+        if isinstance(driving, asyncio.Task) and not driving.done():
+            if self.queue.is_abandoned:
+                driving.cancel()
+            else:
+                self._look_later(driving.get_loop())
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._looking is None:
+            self._looking = loop.call_later(LOOKS_EVERY_S, self._look)
 
     # --- Driving ---------------------------------------------------------------------------------
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop, stops: _Caller | None) -> None:
+    def _go_on(self, loop: asyncio.AbstractEventLoop, stops: asyncio.Future[Any] | None) -> None:
         """The one that drives stops: a task drives for those that still wait, and for what is owed
         (R20)."""
         if self.queue.successor(stops) is not None or self.books.is_owed:
             self._driving = loop.create_task(self._drive(loop))
+            self._look_later(loop)
 
     def drive_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have a task send what is owed, unless somebody drives already."""
@@ -225,9 +273,11 @@ class TaskDriver(Driver):
             if loop.is_running():
                 self._go_on(loop, None)  # it was cancelled
 
-    async def _serve_a_group(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _serve_a_group(
+        self, loop: asyncio.AbstractEventLoop, leader: asyncio.Future[Any] | None = None
+    ) -> None:
         """Send for the group that was left unfinished, or for the next one."""
-        instance, call = self.instance, self.queue.take()
+        instance, call = self.instance, self.queue.take(leader)
         if call is None:  # every caller was cancelled
             return
         instance.begin(call)
@@ -243,33 +293,41 @@ class TaskDriver(Driver):
                     # stays in flight.
                     raise GeneratorExit from error
                 self.conclude(request, error)
-        self.hand_out()
+        self.hand_out(_Desk)
 
 
-class _Caller(asyncio.Future[list[Outcome]]):
-    """A task that waits for its steps: the future that it awaits, and is cancelled with. A
-    `batching.Caller`."""
+class _Desk:
+    """A `batching.Desk`. A caller is the future that its task awaits. Its result is that of its
+    only step, or the list of its outcomes. (It is asyncio's own future: a task that awaits another
+    class takes much longer to wake.)"""
 
-    __slots__ = ("driver", "kind", "steps")
+    @staticmethod
+    def deal(callers: Sequence[asyncio.Future[Any]], outcomes: list[Outcome]) -> None:
+        if not RESULTS.issuperset(map(type, outcomes)) or not callers[0].get_loop().is_running():
+            for caller, outcome in zip(callers, outcomes, strict=True):
+                _settle(caller, outcome)
+            return
+        for caller, outcome in zip(callers, outcomes, strict=True):
+            if not caller.done():
+                caller.set_result(outcome)
 
-    driver: TaskDriver
-    steps: Sequence[Step]
-    kind: Kind
-
-    def cancel(self, msg: Any = None) -> bool:
-        cancelled = super().cancel(msg)
-        if cancelled:
-            self.driver.gave_up()
-        return cancelled
-
-    def is_stranded(self) -> bool:
-        """Whether its event loop is closed, so that it waits for nothing any more."""
-        return self.get_loop().is_closed()
-
-    def finish(self, outcomes: list[Outcome]) -> None:
-        if not self.done():
+    @staticmethod
+    def finish(caller: asyncio.Future[Any], steps: Sequence[Step], outcomes: list[Outcome]) -> None:
+        if len(steps) == 1:
+            _settle(caller, outcomes[0])
+        elif not caller.done():
             with contextlib.suppress(RuntimeError):  # its event loop is closed
-                self.set_result(outcomes)
+                caller.set_result(outcomes)
+
+
+def _settle(caller: asyncio.Future[Any], outcome: Outcome) -> None:
+    """Give the awaiting task the result of its only step, or have it raise the error."""
+    if not caller.done():
+        with contextlib.suppress(RuntimeError):  # its event loop is closed
+            if isinstance(outcome, Exception):
+                caller.set_exception(outcome)
+            else:
+                caller.set_result(outcome)
 
 
 async def _beat(ref: weakref.ref[TaskDriver], report: Report, wait_s: float) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import redis
 
@@ -25,6 +25,9 @@ from distkit.redis.meaning import Abandoned
 from distkit.redis.script import Scan
 from distkit.redis.sync import Transport, transport_for
 from distkit.tracing import checked_hook, observed
+
+LOOKS_EVERY_S: Final = 1.0
+"""How often a waiting thread looks whether it was forgotten."""
 
 
 class ThreadDriver(Driver):
@@ -93,7 +96,7 @@ class ThreadDriver(Driver):
     def leave(self) -> None:
         """R16: drop the slices and close the session."""
         self.books.forget()
-        for failure in self._serve(_Thread((), Kind.LEAVE)):
+        for failure in self._serve(_Thread(), (), Kind.LEAVE):
             result_of(failure)
 
     def _start_heart(self) -> None:
@@ -102,9 +105,9 @@ class ThreadDriver(Driver):
 
     # --- Calls -----------------------------------------------------------------------------------
 
-    def one(self, step: Step) -> Any:
+    def one(self, todo: tuple[Step]) -> Any:
         """Run the step and return its result."""
-        (outcome,) = self.run((step,))
+        (outcome,) = self._serve(_Thread(), todo)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -153,14 +156,16 @@ class ThreadDriver(Driver):
 
     def run(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> list[Outcome]:
         """Run the steps of one request. Returns their outcomes; of a heartbeat, its error."""
-        if self.is_alive and self.heart is None:
-            self._start_heart()
-        return self._serve(_Thread(todo, kind))
+        return self._serve(_Thread(), todo, kind)
 
     # --- Leading ---------------------------------------------------------------------------------
 
-    def _serve(self, caller: _Thread) -> list[Outcome]:
+    def _serve(
+        self, caller: _Thread, todo: Sequence[Step], kind: Kind = Kind.STEPS
+    ) -> list[Outcome]:
         """Wait until the caller's steps are done. Lead if nobody does."""
+        if self.is_alive and self.heart is None and kind is not Kind.LEAVE:
+            self._start_heart()
         thread = threading.get_ident()
         if self.is_inside:
             raise MisuseError(
@@ -174,13 +179,15 @@ class ThreadDriver(Driver):
                     self._leader = caller
                 else:
                     caller.close_gate()
-                self.queue.join(caller)
+                self.queue.waiting.append((todo, caller, kind))
             if caller.gate is not None:
-                caller.wait()
+                self._wait(caller)
             while caller.outcomes is None:
-                self._serve_a_group()
+                self._serve_a_group(caller)
         finally:
             caller.gone = True
+            if caller.next is not None:
+                caller.next.open_gate()
             self._inside.pop(thread, None)
             if self._leader is caller:
                 self._hand_over(caller)
@@ -191,13 +198,14 @@ class ThreadDriver(Driver):
         with self._mutex:
             if self._leader is not caller:  # another thread found it gone and replaced it
                 return
-            successor = self.queue.successor(caller) if self.queue.is_busy else None
-            assert successor is None or isinstance(successor, _Thread)
+            # If its own call is done, so is its group.
+            others = self.queue.waiting or caller.outcomes is None
+            successor = self.queue.successor(caller) if others else None
             self._leader = successor
         if successor is not None:
             successor.open_gate()
 
-    def _serve_a_group(self) -> None:
+    def _serve_a_group(self, leader: _Thread) -> None:
         """Send for the group that was left unfinished, or for the next one."""
         instance = self.instance
         if self.queue.is_shared:
@@ -205,7 +213,7 @@ class ThreadDriver(Driver):
             # would carry only the first of them.
             time.sleep(0)
         with self._mutex:
-            call = self.queue.take()
+            call = self.queue.take(leader)
         assert call is not None, "the leader itself is queued"
         instance.begin(call)
         while not call.done:
@@ -215,7 +223,45 @@ class ThreadDriver(Driver):
                 self.heard(request)
             except Exception as error:
                 self.conclude(request, error)
-        self.hand_out()
+        self.hand_out(_Desk)
+
+    def _wait(self, caller: _Thread) -> None:
+        """Until the caller has its outcome, or is to lead. Whoever should have opened its gate may
+        have been interrupted just before: so it looks for itself now and then."""
+        while not caller.wait():
+            with self._mutex:
+                if self._leader is None or self._leader.gone:
+                    self._leader = caller
+            if self._leader is caller or caller.outcomes is not None:
+                return
+
+
+class _Desk:
+    """A `batching.Desk`."""
+
+    @staticmethod
+    def deal(callers: Sequence[_Thread], outcomes: list[Outcome]) -> None:
+        """Those that wait wake one after the other, each the next: all at once they would only
+        stand in line for the interpreter's lock."""
+        first: _Thread | None = None
+        last: _Thread | None = None
+        for caller, outcome in zip(callers, outcomes, strict=True):
+            caller.outcomes = [outcome]
+            if caller.gate is None or caller.gone:
+                continue
+            if last is None:
+                first = caller
+            else:
+                last.next = caller
+            last = caller
+        if first is not None:
+            first.open_gate()
+
+    @staticmethod
+    def finish(caller: _Thread, _: Sequence[Step], outcomes: list[Outcome]) -> None:
+        caller.outcomes = outcomes
+        if caller.gate is not None:
+            caller.open_gate()
 
 
 class _Thread:
@@ -224,27 +270,22 @@ class _Thread:
     Attributes:
         gate: closed while the thread has to wait: until it is done, or leads.
         gone: whether the thread neither waits nor leads any more.
+        next: the thread that it wakes when it goes.
     """
 
-    __slots__ = ("gate", "gone", "kind", "outcomes", "steps")
+    __slots__ = ("gate", "gone", "next", "outcomes")
 
-    def __init__(self, steps: Sequence[Step], kind: Kind = Kind.STEPS) -> None:
-        self.steps = steps
-        self.kind = kind
+    def __init__(self) -> None:
         self.outcomes: list[Outcome] | None = None
         self.gone = False
         self.gate: threading.Lock | None = None
+        self.next: _Thread | None = None
 
     def cancelled(self) -> bool:
         return self.gone
 
     def done(self) -> bool:
         return self.gone or self.outcomes is not None
-
-    def finish(self, outcomes: list[Outcome]) -> None:
-        self.outcomes = outcomes
-        if self.gate is not None:
-            self.open_gate()
 
     def close_gate(self) -> None:
         self.gate = threading.Lock()
@@ -254,9 +295,10 @@ class _Thread:
         if self.gate is not None and self.gate.locked():
             self.gate.release()
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
+        """Whether the gate was opened, within a while."""
         assert self.gate is not None
-        self.gate.acquire()
+        return self.gate.acquire(timeout=LOOKS_EVERY_S)
 
 
 class Heart(threading.Thread):

@@ -25,6 +25,7 @@ from enum import Enum
 from typing import Final
 
 from distkit.core.housekeeping import Housekeeping, Memory
+from distkit.core.many import Increments, increments, run_each, run_together, spelled
 from distkit.core.operations import (
     DROP,
     GET,
@@ -37,7 +38,6 @@ from distkit.core.operations import (
     Step,
     View,
     spell,
-    spell_all,
     transition,
 )
 from distkit.errors import (
@@ -60,6 +60,9 @@ LAYOUT: Final = 1
 
 OK, LATE, OTHER_LAYOUT = 1, -1, -2
 """The first number of a reply; it is 0 if there is no session."""
+
+FIRST: Final = (0,)
+"""The places of a single step."""
 
 Reply = Sequence[int | None]
 
@@ -87,6 +90,7 @@ class Call:
         indeterminate: whether a request with these steps may have been executed unseen (R12).
         losses: how often the session was lost during this call.
         by_key: where the steps that still need an answer are, by key in order of first use.
+        increments: the counts of the steps on a key, if all of them are plain `inc`s.
     """
 
     steps: Sequence[Step]
@@ -96,7 +100,8 @@ class Call:
     indeterminate: bool
     losses: int
     done: bool
-    by_key: dict[str, list[int]]
+    by_key: dict[str, Sequence[int]]
+    increments: dict[str, Increments | None]
 
     def __init__(self, steps: Sequence[Step] = (), kind: Kind = Kind.STEPS) -> None:
         self.failure = None
@@ -111,21 +116,33 @@ class Call:
         self.outcomes = [None] * len(steps)
         self.steps = steps
         if len(steps) == 1:
-            self.by_key = {steps[0].key: [0]}
+            self.by_key, self.increments = {steps[0].key: FIRST}, {}
         else:
             self._gather(range(len(steps)))
 
+    @classmethod
+    def of_the_same(cls, step: Step, times: int) -> Call:
+        """A call of one step, so many times."""
+        call = cls()
+        call.steps, call.outcomes = [step] * times, [None] * times
+        call.by_key = {step.key: range(times)}
+        return call
+
     def _gather(self, places: Iterable[int]) -> None:
         """Sort the steps at these places by key."""
+        places = [*places]
+        keys = [self.steps[place][0] for place in places]
+        self.increments = {}
+        if keys and keys.count(keys[0]) == len(keys):
+            self.by_key = {keys[0]: places}
+            return
         by_key: dict[str, list[int]] = {}
-        steps = self.steps
-        for place in places:
-            key = steps[place].key
+        for key, place in zip(keys, places, strict=True):
             if key in by_key:
                 by_key[key].append(place)
             else:
                 by_key[key] = [place]
-        self.by_key = by_key
+        self.by_key = {**by_key}
 
     def mark_indeterminate(self) -> None:
         """R12: a copy may have run, and its session is gone. Only steps that change nothing but the
@@ -398,7 +415,9 @@ class Instance:
 
     def _request(self, purpose: Purpose, session: int | str, parts: list[str | int]) -> Request:
         """A request that carries no counters."""
-        return self._numbered(purpose, self.call, session, [*self.space.own], parts)
+        self.seq = seq = self.seq + 1
+        head = (self._me, session, seq, self.acked, self.threshold_ms, self.promise_ms)
+        return Request(purpose, self.call, [*self.space.own], head, parts, seq)
 
     def _ask(self, purpose: Purpose, call: Call) -> Request:
         """The request that carries the call's steps, with what is remembered of each counter."""
@@ -410,7 +429,8 @@ class Instance:
                 step = steps[places[0]]
                 spelt, writes = spell(step), step.op not in READS
             else:
-                spelt = spell_all([steps[place] for place in places])
+                call.increments[key] = counts = increments(steps, places)
+                spelt = spelled(steps, places, counts)
                 writes = spelt != ""
             epoch, count, seq = memory.get(key) or (0, 0, fence)
             parts += (epoch, count, seq if seq > fence else fence, spelt)
@@ -420,16 +440,6 @@ class Instance:
                 memory[key] = Memory(0, 0, fence)
                 self._housekeeping.unheard[key] = None
         session = f"+{self.session}" if purpose is Purpose.RESTORE else self.session
-        return self._numbered(purpose, call, session, keys, parts)
-
-    def _numbered(
-        self,
-        purpose: Purpose,
-        call: Call,
-        session: int | str,
-        keys: list[bytes],
-        parts: list[str | int],
-    ) -> Request:
         self.seq = seq = self.seq + 1
         head = (self._me, session, seq, self.acked, self.threshold_ms, self.promise_ms)
         return Request(purpose, call, keys, head, parts, seq)
@@ -485,12 +495,11 @@ class Instance:
                 self._refuse(outcomes, key, places)
                 continue
             state: View = high * SPAN + low, epoch, count
-            for place in places:
-                done = transition(state, steps[place])
-                if done is None:
-                    outcomes[place] = _overflow(steps[place])
-                else:
-                    state, outcomes[place] = done
+            if len(places) == 1:
+                step = steps[places[0]]
+                state, outcomes[places[0]] = transition(state, step) or (state, _overflow(step))
+            else:
+                state = self._run_many(state, request.call, key, places, outcomes)
             _, epoch, own = state
             if own or key in memory:
                 memory[key] = Memory(epoch, own, seq)
@@ -504,6 +513,25 @@ class Instance:
         if request.purpose is Purpose.RESTORE:
             done_with = request.call.by_key.keys()
             self._restoring = [key for key in self._restoring if key not in done_with]
+
+    def _run_many(
+        self,
+        before: View,
+        call: Call,
+        key: str,
+        places: Sequence[int],
+        outcomes: list[Outcome | None],
+    ) -> View:
+        """Run the call's steps on this counter. Returns the state after them."""
+        counts = call.increments.get(key)
+        together = run_together(before, counts) if counts else None
+        after, results = together or run_each(before, call.steps, places)
+        if together and len(results) == len(outcomes):
+            outcomes[:] = results
+            return after
+        for place, result in zip(places, results, strict=True):
+            outcomes[place] = result or _overflow(call.steps[place])
+        return after
 
     def _refuse(self, outcomes: list[Outcome | None], key: str, places: Iterable[int]) -> None:
         name = self.space.counter(key).decode()

@@ -241,6 +241,19 @@ def inc(key: object, count: object = 1) -> Step:
     return Step(checked_key(key), INC, checked_count(count))
 
 
+def inc_alone(key: object, count: object = 1) -> tuple[Step]:
+    """`inc` as all that a caller wants. Callers that want the same get the same object, which makes
+    a group of them quick to recognise."""
+    if type(key) is str and type(count) is int:
+        return _inc_alone(key, count)
+    return (inc(key, count),)
+
+
+@lru_cache(maxsize=4096)
+def _inc_alone(key: str, count: int) -> tuple[Step]:
+    return (_inc(key, count),)
+
+
 @lru_cache(maxsize=4096)
 def _inc(key: str, count: int) -> Step:
     """Programs make the same few steps again and again. (`inc` has checked the types: to the cache,

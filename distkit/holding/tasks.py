@@ -245,7 +245,7 @@ class Limit:
 
     async def available(self) -> int:
         """How many slots are free over all instances; 0 if more than `most` are taken."""
-        state: CounterState = await self._driver.one(operations.get(self.key))
+        state: CounterState = await self._driver.one((operations.get(self.key),))
         return max(0, self.most - state.cumulative)
 
     def __call__(

@@ -248,7 +248,7 @@ class Limit:
 
     def available(self) -> int:
         """How many slots are free over all instances; 0 if more than `most` are taken."""
-        state: CounterState = self._driver.one(operations.get(self.key))
+        state: CounterState = self._driver.one((operations.get(self.key),))
         return max(0, self.most - state.cumulative)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:

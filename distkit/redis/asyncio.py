@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import time
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -49,7 +48,6 @@ from distkit.redis.settings import (
     MOST_IDLE,
     MOST_REDIRECTIONS,
     SHARED,
-    STAYS_FRESH_S,
     Place,
     asks_sentinel,
     checked_pool,
@@ -66,7 +64,7 @@ class Idle:
     __slots__ = ("__weakref__", "_closing", "connections")
 
     def __init__(self) -> None:
-        self.connections: deque[tuple[Any, float]] = deque()
+        self.connections: deque[Any] = deque()
         self._closing: AsyncGenerator[None, None] | None = None
         _every.add(self)
 
@@ -81,21 +79,20 @@ class Idle:
         """Keep the connection, unless there are enough."""
         if len(self.connections) >= MOST_IDLE:
             return False
-        self.connections.append((connection, time.monotonic()))
+        self.connections.append(connection)
         return True
 
 
-async def _closing(connections: deque[tuple[Any, float]]) -> AsyncGenerator[None, None]:
+async def _closing(connections: deque[Any]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
         await _close(connections)
 
 
-async def _close(connections: deque[tuple[Any, float]]) -> None:
+async def _close(connections: deque[Any]) -> None:
     while connections:
-        connection, _ = connections.pop()
-        await _drop(connection)
+        await _drop(connections.pop())
 
 
 def _disconnect_with(pool: Any) -> None:
@@ -174,8 +171,7 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def start(self, connection: Any) -> None:
-        loop = asyncio.get_running_loop()
+    def start(self, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
         self.expired = False
         self._connection, self._due = connection, loop.time() + self.seconds
         if self._timer is None or loop is not self._loop:
@@ -213,9 +209,13 @@ class PoolTransport:
         self._wall = wall
         self._deadline = deadline
         self._watch: Deadline | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._shared_pool: Any = None
+        self._shared = Idle()
+        self._follows_sentinel = False
 
     async def send(self, request: Request) -> Reply:
-        wall_ms = self._wall.read()
+        wall_ms = None if self._wall.is_the_servers else self._wall.read()
         reply: Reply = await self._deliver(request, self.script.by_hash(request, wall_ms))
         return reply
 
@@ -229,7 +229,11 @@ class PoolTransport:
         its release. So a first connection is made as redis-py makes it, and nothing is added.
         """
         try:
-            connection = await self._connection(as_the_client=True)
+            idle = self._idle().connections
+            if idle and not self._follows_sentinel and not _has_ended(idle[-1]):
+                connection = idle.pop()  # the usual case
+            else:
+                connection = await self._connection(as_the_client=True)
             try:
                 return await self._exchange(connection, message, words)
             except UNREACHABLE as error:
@@ -270,7 +274,7 @@ class PoolTransport:
         message.resent, message.arrived = message.arrived, True
         message.transmissions += 1
         watch = self._watch or self._made_watch()
-        watch.start(connection)
+        watch.start(connection, self._loop or asyncio.get_running_loop())
         try:
             await connection.send_packed_command((pack(words),), check_health=False)
             try:
@@ -311,29 +315,29 @@ class PoolTransport:
         return (ReadOnlyError, MasterDownError) if asks_sentinel(self._pool()) else ()
 
     def _idle(self) -> Idle:
-        pool = self._client.connection_pool
-        _disconnect_with(pool)
-        return _idle_of(pool, self._deadline)
+        pool, loop = self._client.connection_pool, asyncio.get_running_loop()
+        if loop is not self._loop or pool is not self._shared_pool:
+            _disconnect_with(pool)
+            self._shared = _idle_of(pool, self._deadline)
+            self._loop, self._shared_pool = loop, pool
+            self._follows_sentinel = asks_sentinel(pool)
+        return self._shared
 
     def _keep(self, connection: Any) -> bool:
-        return self._idle().keep(connection)
+        return self._shared.keep(connection)
 
     async def _connection(self, as_the_client: bool = False) -> Any:
         """An idle connection that still works, or a new one."""
         idle = self._idle().connections
         while idle:
-            connection, used_at = idle.pop()
-            if self._is_usable(connection, used_at):
+            connection = idle.pop()
+            if self._is_usable(connection):
                 return connection
             await _drop(connection)
         return await self._connected(self._place(), as_the_client)
 
-    def _is_usable(self, connection: Any, used_at: float) -> bool:
-        if not connection.is_connected or leads_elsewhere(self._pool(), connection):
-            return False
-        if time.monotonic() - used_at < STAYS_FRESH_S:
-            return True
-        return not _has_ended(connection)
+    def _is_usable(self, connection: Any) -> bool:
+        return not _has_ended(connection) and not leads_elsewhere(self._pool(), connection)
 
     def _pool(self) -> Any:
         return self._client.connection_pool

@@ -60,6 +60,7 @@ class Wall:
         if clock_ms is not None and not callable(clock_ms):
             raise TypeError(f"clock_ms must be callable, not {type(clock_ms).__name__}")
         self._clock_ms = clock_ms
+        self.is_the_servers: bool = clock_ms is None
 
     def read(self) -> int | None:
         """The time in ms; None asks the script to read the server's clock."""

@@ -153,9 +153,10 @@ class PoolTransport:
         self._deadline = deadline
         self._pool: Any = None
         self._shared = Idle()
+        self._follows_sentinel = False
 
     def send(self, request: Request) -> Reply:
-        wall_ms = self._wall.read()
+        wall_ms = None if self._wall.is_the_servers else self._wall.read()
         reply: Reply = self._deliver(request, self.script.by_hash(request, wall_ms))
         return reply
 
@@ -169,7 +170,13 @@ class PoolTransport:
         its release. So a first connection is made as redis-py makes it, and nothing is added.
         """
         try:
-            connection = self._connection(as_the_client=True)
+            try:  # in the usual case there is one that was used just now
+                connection, used_at = self._shared.connections.pop()
+                if self._follows_sentinel or time.monotonic() - used_at > STAYS_FRESH_S:
+                    self._shared.connections.append((connection, used_at))
+                    connection = self._connection(as_the_client=True)
+            except IndexError:
+                connection = self._connection(as_the_client=True)
             try:
                 return self._exchange(connection, message, words)
             except UNREACHABLE as error:
@@ -249,11 +256,12 @@ class PoolTransport:
         pool = self._client.connection_pool
         if pool is not self._pool:
             _disconnect_with(pool)
-            self._pool, self._shared = pool, shared_by(pool, self._deadline, Idle)
+            self._shared, self._pool = shared_by(pool, self._deadline, Idle), pool
+            self._follows_sentinel = asks_sentinel(pool)
         return self._shared
 
     def _keep(self, connection: Any) -> None:
-        self._idle().keep(connection)
+        self._shared.keep(connection)
 
     def _connection(self, as_the_client: bool = False) -> Any:
         """An idle connection that still works, or a new one."""
@@ -268,7 +276,7 @@ class PoolTransport:
             connection.disconnect()
 
     def _is_usable(self, connection: Any, used_at: float) -> bool:
-        if leads_elsewhere(self._pool, connection):
+        if self._follows_sentinel and leads_elsewhere(self._pool, connection):
             return False
         if time.monotonic() - used_at < STAYS_FRESH_S:
             return True

@@ -135,7 +135,7 @@ def test_each_call_in_an_event_loop_of_its_own_works(real_server: RedisServer) -
     client = redis.asyncio.Redis(unix_socket_path=real_server.socket)
     counter = distkit.asyncio.StrictInstanceAwareCounter(client, "p")
     assert [asyncio.run(counter.inc("k")) for _ in range(6)] == [(n, n) for n in range(1, 7)]
-    assert real_server.client().hget("distkit:{p}:counter:k", ":").split()[3] == b"6"  # type: ignore[union-attr]
+    assert StrictInstanceAwareCounter(real_server.client(), "p").get("k") == (6, 0)
 
 
 # --- Deadlines -----------------------------------------------------------------------------------
@@ -181,14 +181,14 @@ def test_one_silent_connection_does_not_freeze_the_tasks(gate: Gate) -> None:
             nonlocal failed
             for _ in range(4):
                 try:
-                    await asyncio.wait_for(counter.inc("k"), 0.5)
+                    await asyncio.wait_for(counter.inc("k"), 1)
                 except asyncio.TimeoutError:
                     failed += 1
 
         began = time.monotonic()
         await asyncio.gather(*(work() for _ in range(20)))
         assert 1 <= failed <= 20, "each at most once: then it has recovered"
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 2.9, "and before the deadline"
         total, _ = await counter.get("k")
         assert 81 - failed <= total <= 81
         await client.aclose()
