@@ -355,7 +355,8 @@ class CounterMachine(RuleBasedStateMachine):
             world.restore(lost, -1)
         else:
             world.lose(lost)
-        if world.copies and data.draw(st.booleans(), label="late copy"):
+        is_late = data.draw(st.booleans(), label="late copy")
+        if is_late and world.copies:
             world.deliver_copy(-1)
         if data.draw(st.booleans(), label="heartbeat"):
             world.heartbeat(owner)
