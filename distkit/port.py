@@ -86,8 +86,8 @@ class Port:
 
     counter_class: Any = StrictInstanceAwareCounter
     faults: Faults
-    client: redis.Redis
-    admin: redis.Redis
+    client: Any
+    admin: Any
     prefix: str
     threshold_ms: int
     wall_ms: int
