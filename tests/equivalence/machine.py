@@ -387,6 +387,20 @@ class CounterMachine(RuleBasedStateMachine):
         world.call(self._who(data), key, "get")
 
     @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys)
+    def restore_what_has_vanished(self, data: st.DataObject, key: str) -> None:
+        """A counter vanishes, and then an older copy of it is there again (R10, R18)."""
+        world, who = self.world, self._who(data)
+        world.call(who, key, "inc", 3)
+        world.snapshot()
+        world.call(who, key, data.draw(st.sampled_from(["delete", "delete_on_instance"])), 0)
+        world.heartbeat(who)
+        world.heartbeat(who)
+        world.restore(key, -1)
+        world.call(self._who(data), key, "get")
+        world.call(who, key, "inc", 1)
+
+    @precondition(lambda self: self.faults)
     @rule(data=st.data(), key=keys, given_up=_given_up)
     def hide_a_rollback(self, data: st.DataObject, key: str, given_up: tuple[Fate, ...]) -> None:
         """A late copy makes an entry as new as its instance's last request (R10)."""
