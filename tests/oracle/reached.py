@@ -1,4 +1,4 @@
-"""What explored worlds have reached: each operation with each outcome, each reply, each rule at work.
+"""What explored worlds have reached: each operation, outcome and reply, and each rule at work.
 
 That an explorer finds nothing says something only about what it has reached. `reached` names what
 happens in one exchange between an instance and the server.
