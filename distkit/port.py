@@ -19,7 +19,13 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 import distkit
@@ -103,8 +109,17 @@ class Port:
 
     def hello(self, message: Message) -> Message:
         return {"protocol": 1, "port": "distkit for Python", "clock": "virtual",
-                "instances": "many", "operations": [*ON_A_KEY, *OTHERS], "faults": [*FAULTS],
+                "instances": "many", "operations": [*ON_A_KEY, *OTHERS], "faults": self.possible(),
                 "features": ["applied", "always"]}  # fmt: skip
+
+    def possible(self) -> list[str]:
+        """The faults that can happen on this server: some do not let a client restore a key."""
+        try:
+            self.admin.restore("distkit:{conform}:nothing", 0, b"this is no dump")
+        except ResponseError as error:
+            if isinstance(error, NoPermissionError) or "unknown command" in str(error):
+                return [fault for fault in FAULTS if fault != "rollback"]
+        return [*FAULTS]
 
     # --- Events ----------------------------------------------------------------------------------
 
