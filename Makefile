@@ -12,7 +12,7 @@ NODE_PORT := tests/ports/node
 NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust
 
-.PHONY: help demo test versions bench lint nightly explored node verify-node verify-rust clean
+.PHONY: help demo test versions bench lint nightly chaos explored node verify-node verify-rust clean
 
 help:
 	@echo "make demo         show the counter at work; REDIS_URL=... shows it on your Redis"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench        measure what a call costs, against raw redis-py (BENCH_QUICK=1: briefly)"
 	@echo "make versions     test every supported redis-py on every supported Python found here"
 	@echo "make nightly      run the suite with 20 times as many Hypothesis examples"
+	@echo "make chaos        break real servers while processes count on them; benchmarks/CHAOS.md"
 	@echo "make explored     explore the suite's worlds again and write spec/explored.json"
 	@echo "make verify-node  check the Node port with 500 histories"
 	@echo "make verify-rust  check the published Rust crate, if cargo is installed"
@@ -47,6 +48,10 @@ versions: $(READY)
 
 nightly: $(READY) node
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist worksteal --timeout 7200
+
+# At most 20 minutes. The suite runs a short selection of it.
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos --minutes 20 --to benchmarks/CHAOS.md
 
 # When the protocol has changed: the suite compares the counts of its worlds with this file.
 explored: $(READY)
