@@ -123,7 +123,7 @@ class Bench:
 
     def crate(self) -> None:
         """The published Rust crate, where cargo is found."""
-        crate = instead.Crate.start(self.server)
+        crate = instead.Rust.start(self.server, instead.CRATE)
         if crate is None:
             return
         counter = scene.counter_on(self.client)
@@ -133,9 +133,24 @@ class Bench:
         )
         self.rows.append(Row("sequential inc / the Rust crate's", *one, "µs"))
         asyncio.run(self._crate_callers(crate))
+        self._rust_port(crate)
         crate.stop()
 
-    async def _crate_callers(self, crate: instead.Crate) -> None:
+    def _rust_port(self, crate: instead.Rust) -> None:
+        """This counter in Rust, beside the crate: both in Rust, so what differs is the counter."""
+        port = instead.Rust.start(self.server, instead.RUST_PORT)
+        assert port is not None
+        for tasks, calls in ((1, 4_000), (64, 400), (512, 100)):
+            theirs, ours = interleaved(
+                lambda tasks=tasks, calls=calls: 1_000 / crate.us_a_call(tasks, some(calls)),
+                lambda tasks=tasks, calls=calls: 1_000 / port.us_a_call(tasks, some(calls)),
+            )
+            tasks_text = "1 task" if tasks == 1 else f"{tasks} tasks"
+            name = f"in Rust, {tasks_text}: the port of this counter / the Rust crate"
+            self.rows.append(Row(name, theirs, ours, "1000/s"))
+        port.stop()
+
+    async def _crate_callers(self, crate: instead.Rust) -> None:
         client = redis.asyncio.Redis(unix_socket_path=self.server.socket)
         counter = distkit.asyncio.StrictInstanceAwareCounter(client, "crate")
         theirs, ours = [], []

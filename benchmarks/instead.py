@@ -17,7 +17,11 @@ from limits.storage import RedisStorage
 
 from tests.harness.servers import RedisServer
 
-RUST_PORT = Path(__file__).parents[1] / "tests" / "ports" / "rust"
+_PORTS = Path(__file__).parents[1] / "tests" / "ports"
+CRATE = _PORTS / "rust"
+"""The published crate's strict counter."""
+RUST_PORT = _PORTS / "rust-session"
+"""This counter in Rust."""
 INCRBY = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
 
 
@@ -32,22 +36,22 @@ def candidates(client: redis.Redis) -> dict[str, Callable[[], object]]:
     }
 
 
-class Crate:
-    """The published Rust crate's strict counter, in a process of its own."""
+class Rust:
+    """A counter in Rust, in a process of its own."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     @classmethod
-    def start(cls, server: RedisServer) -> Crate | None:
-        """None where cargo is not found."""
+    def start(cls, server: RedisServer, folder: Path) -> Rust | None:
+        """The `bench` of the package in this folder; None where cargo is not found."""
         if shutil.which("cargo") is None:
             return None
-        manifest = str(RUST_PORT / "Cargo.toml")
+        manifest = str(folder / "Cargo.toml")
         subprocess.run(
             ["cargo", "build", "--quiet", "--release", "--manifest-path", manifest], check=True
         )
-        program = RUST_PORT / "target" / "release" / "bench"
+        program = folder / "target" / "release" / "bench"
         address = f"unix://{server.socket}"
         process = subprocess.Popen(
             [program],
@@ -56,9 +60,9 @@ class Crate:
             text=True,
             env={**os.environ, "DISTKIT_URL": address},
         )
-        crate = cls(process)
-        crate.us_a_call(1, 1)
-        return crate
+        counter = cls(process)
+        counter.us_a_call(1, 1)
+        return counter
 
     def us_a_call(self, tasks: int, calls: int) -> float:
         """So many tasks that each make so many calls one after the other."""

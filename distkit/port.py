@@ -19,7 +19,13 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 import distkit
@@ -43,6 +49,14 @@ Message = dict[str, Any]
 class Faults:
     """What becomes of the requests of one call, counted from 1. A request that is sent again keeps
     its number."""
+
+    lost: set[int]
+    given_up_from: int | None
+    refused: int | None
+    copied: int | None
+    together: bool
+    number: int
+    is_answered: bool
 
     def __init__(self, message: Message) -> None:
         self.lost = {*message.get("lose_replies", ()), *([1] if message.get("lose_reply") else [])}
@@ -77,6 +91,12 @@ class Port:
     """Answers the messages, one by one."""
 
     counter_class: Any = StrictInstanceAwareCounter
+    faults: Faults
+    client: Any
+    admin: Any
+    prefix: str
+    threshold_ms: int
+    wall_ms: int
 
     def __init__(self) -> None:
         self.faults = Faults({"op": "nothing"})
@@ -89,8 +109,17 @@ class Port:
 
     def hello(self, message: Message) -> Message:
         return {"protocol": 1, "port": "distkit for Python", "clock": "virtual",
-                "instances": "many", "operations": [*ON_A_KEY, *OTHERS], "faults": [*FAULTS],
+                "instances": "many", "operations": [*ON_A_KEY, *OTHERS], "faults": self.possible(),
                 "features": ["applied", "always"]}  # fmt: skip
+
+    def possible(self) -> list[str]:
+        """The faults that can happen on this server: some do not let a client restore a key."""
+        try:
+            self.admin.restore("distkit:{conform}:nothing", 0, b"this is no dump")
+        except ResponseError as error:
+            if isinstance(error, NoPermissionError) or "unknown command" in str(error):
+                return [fault for fault in FAULTS if fault != "rollback"]
+        return [*FAULTS]
 
     # --- Events ----------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from oracle.cli import html, junit, report, saved
 from oracle.conform.layers import (
+    BEYOND,
     LAYERS,
     SUITE,
     LayerReport,
@@ -84,6 +85,7 @@ def conform_command(
     """
     out, err = report.consoles()
     plan = Plan(layers, rules, examples, steps, seed, threshold_ms or 0, fail_fast=fail_fast)
+    _check_rules(plan)
     if listed:
         _list(out, plan)
         return
@@ -92,7 +94,6 @@ def conform_command(
         command = command or OUR_PORT
     if not command:
         raise report.Misused("Missing argument 'CMD', or --redis-url")
-    _check_rules(plan)
     with report.started(command, timeout) as port:
         if dry_run:
             _say_what_would_be_asked(out, plan, port.capabilities)
@@ -107,6 +108,8 @@ def conform_command(
 
 
 def _check_rules(plan: Plan) -> None:
+    if not plan.rules:
+        return
     anything = Capabilities("", True, True, frozenset(), frozenset())
     found = {
         rule
@@ -116,7 +119,9 @@ def _check_rules(plan: Plan) -> None:
     }
     for rule in plan.rules:
         if rule not in found:
-            raise report.Misused(f"no history is about {rule}")
+            why = f": {BEYOND[rule]}" if rule in BEYOND else ""
+            known = ", ".join(rule for rule, _ in sorted_rules(dict.fromkeys(found, 0)))
+            raise report.Misused(f"no history is about {rule}{why}; there are some about {known}")
 
 
 def status(found: Report) -> int:
@@ -208,7 +213,7 @@ def _say_end(out: Console, found: Report) -> None:
 
 
 def _coverage(found: Report) -> str:
-    """What the run says nothing about, in one sentence."""
+    """What the run says nothing about, in one sentence. It is never nothing: see `BEYOND`."""
     layers = [layer.name for layer in LAYERS if layer.name not in {x.layer for x in found.layers}]
     rules = {rule for about in found.not_covered.values() for rule in about}
     played = {rule for layer in found.layers for rule, _, _ in layer.rules}
@@ -217,7 +222,7 @@ def _coverage(found: Report) -> str:
                 sorted_rules(dict.fromkeys(rules, 0))]  # fmt: skip
     if found.plan.rules:
         missing.append(f"all but {' '.join(found.plan.rules)}")
-    return f"Not covered: {', '.join(missing)}." if missing else "Nothing was left out."
+    return f"Not covered: {', '.join([*missing, *BEYOND])}."
 
 
 def sorted_rules(rules: dict[str, int]) -> Sequence[tuple[str, int]]:

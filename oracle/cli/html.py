@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oracle.cli.report import answer_text
 from oracle.conform import notation
-from oracle.conform.layers import Report
+from oracle.conform.layers import BEYOND, Report
 from oracle.conform.lines import same
 from oracle.conform.play import Differs, Exchange
 from oracle.conform.search import Failure
@@ -41,6 +41,8 @@ def _page(found: Report) -> Iterator[str]:
     for reason, rules in found.not_covered.items():
         many = ", ".join(f"{rule} ({number})" for rule, number in sorted(rules.items()))
         yield f"<p>Not checked, since {escape(reason)}: {escape(many)}</p>"
+    for rule, reason in BEYOND.items():
+        yield f"<p>{rule} is not checked on any port: {escape(reason)}</p>"
     for failure in found.failures:
         yield from _failure(failure)
 

@@ -47,15 +47,20 @@ def explain(history: History, right: Sequence[Line], said: Line) -> Hint:
         right: the right answers to all of its lines.
         said: what the port answered to the last.
     """
+    case = _Case(history, right[-1], said)
+    clues = list(dict.fromkeys(rule for rule, is_so in _CLUES if is_so(case)))
+
+    def likelihood(cause: tuple[str, str]) -> int:
+        """Several mistakes may give these answers. The likeliest is about what the clues name."""
+        return min(clues.index(rule) if rule in clues else len(clues) for rule in cause[0].split())
+
     if len(history.lines) <= MOST_LINES:
-        found = list(_causes(history, right, said))
+        found = sorted(_causes(history, right, said), key=likelihood)
         if found:
             rules = dict.fromkeys(rule for rules, _ in found for rule in rules.split())
             causes = tuple(words for _, words in found[:MOST_CAUSES])
             return Hint(tuple(rules)[:MOST_RULES], causes)
-    case = _Case(history, right[-1], said)
-    fits = dict.fromkeys(rule for rule, is_so in _CLUES if is_so(case))
-    return Hint(tuple(fits)[:MOST_RULES])
+    return Hint(tuple(clues)[:MOST_RULES])
 
 
 def _causes(history: History, right: Sequence[Line], said: Line) -> Iterator[tuple[str, str]]:

@@ -146,10 +146,10 @@ _NAMED = (
     ("R12", "an error of Redis on the steps, which had been sent in a session before", """
         A inc k 3; B inc k 1; empty; A inc k 4 [lost 1] [refused 4]; A get k; B get k
     """),
-    ("R10 R16", "a later life of the same id starts from nothing", """
+    ("R17", "a later life of the same id starts from nothing", """
         A inc k 5; A inc j 2; B inc k 1; A dies and comes again; A get k; B get k; A inc j 1; B get j
     """),
-    ("R11", "eight lives of an id, whose numbers may be in any order", """
+    ("R11 R17", "eight lives of an id, whose numbers may be in any order", """
         A inc k1..k20 1; A dies and comes again; A inc k 1; A dies and comes again; A inc k 1; A dies and comes again
         A inc k 1; A dies and comes again; A inc k 1; A dies and comes again; A inc k 1; A dies and comes again
         A inc k 1; A dies and comes again; A inc k 1; B get k

@@ -24,6 +24,12 @@ from oracle.conform.traces import History, answers_in, read_trace
 SUITE = 2
 """The version of the suite: it is raised when a port that was right may be found wrong."""
 
+BEYOND = {
+    "R19": "promises are made by heartbeats in the background, which a port turns off meanwhile",
+    "R20": "the line protocol has no holders",
+}
+"""The rules that no history is about, and why. Every report names them as not covered."""
+
 MOST_EXPLAINED = 3
 """How many failures of a layer are shrunk: those that seem to be of different kinds."""
 
@@ -49,7 +55,7 @@ class Plan(NamedTuple):
     rules: tuple[str, ...] = ()
     examples: int = 2000
     steps: int = 50
-    seed: int = 0
+    seed: int = 1
     threshold_ms: int = 0
     small_counts: bool = False
     fail_fast: bool = False

@@ -30,6 +30,8 @@ Fails = Callable[[History], History | None]
 """Plays a history; returns it up to the line that failed, or None when none did."""
 
 MOST_PLAYS = 1_000
+LAST_PLAYS = 3
+"""How many of them are left for names and numbers, which make a history short to write."""
 
 PLAIN_KEY = "k"
 FEW_KEYS = 3
@@ -47,7 +49,7 @@ class _Shrinker:
         self.best = history
         self._fails = fails
         self._plays = 0
-        self._most_plays = MOST_PLAYS - 2
+        self._most_plays = MOST_PLAYS - LAST_PLAYS
 
     def _try(self, candidate: History) -> bool:
         """Keep a plainer history if it fails as well, with one answer or another."""
@@ -75,7 +77,7 @@ class _Shrinker:
                     make_plainer()
         except _Enough:
             pass
-        self._most_plays = MOST_PLAYS  # two were left for these
+        self._most_plays = MOST_PLAYS
         self._rename()
         self._number_keys()
         return self.best
@@ -139,17 +141,13 @@ class _Shrinker:
         )
 
     def _number_keys(self) -> None:
-        """Many keys are numbered in the order in which they come, so that they can be written as a
-        range."""
+        """Many keys are numbered, so that they can be written as a range: in the order in which
+        requests name them, or else in that in which they come."""
         keys = list(dict.fromkeys(call["key"] for call in _calls(self.best) if "key" in call))
         if len(keys) > FEW_KEYS:
-            lines = self.best.lines
-            for key in keys:
-                lines = tuple(_with_key(line, key, f"{key}\0") for line in lines)
-            for number, key in enumerate(keys, 1):
-                numbered = f"{PLAIN_KEY}{number}"
-                lines = tuple(_with_key(line, f"{key}\0", numbered) for line in lines)
-            self._try(self.best._replace(lines=lines))
+            for order in (sorted(keys), keys):
+                if self._try(_numbered(self.best, order)):
+                    return
 
     def _rename(self) -> None:
         """A, B, C in the order in which they come."""
@@ -164,6 +162,17 @@ def shrink(history: History, fails: Fails) -> History:
         fails: plays a history; the part that failed, or None.
     """
     return _Shrinker(history, fails).run()
+
+
+def _numbered(history: History, keys: list[str]) -> History:
+    """These keys are called k01, k02, ... in this order."""
+    width, lines = len(str(len(keys))), history.lines
+    for key in keys:
+        lines = tuple(_with_key(line, key, f"{key}\0") for line in lines)
+    for number, key in enumerate(keys, 1):
+        numbered = f"{PLAIN_KEY}{number:0{width}}"
+        lines = tuple(_with_key(line, f"{key}\0", numbered) for line in lines)
+    return history._replace(lines=lines)
 
 
 def _gaps(history: History) -> list[int]:

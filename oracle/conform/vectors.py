@@ -256,6 +256,33 @@ RULES = (
             A inc k 5; B inc k 2; A leave [reply lost]; B get k; A leave; A get k
         """),
     )),
+    Vector("R17-lives", (
+        ("a later life of an id starts from nothing", """
+            A inc k 5; A inc j 2; B inc k 1; A dies and comes again; A get k; B get k; B get j
+            A inc k 2; B get k
+        """),
+        ("also where its session was closed long ago", """
+            A inc k 5; B inc k 1; wait 60000; B heartbeat; A dies and comes again; A get k; B get k
+        """),
+        ("several lives", """
+            A inc k 1; A dies and comes again; A inc k 2; A dies and comes again; A dec k 4; B get k
+        """),
+    )),
+    Vector("R18-vanishing", (
+        ("a counter that has lost its last slice starts anew", """
+            A inc k 5; wait 60000; B get k; B inc k 1; wait 60000; C get k; C inc k 2; B get k
+        """),
+        ("unless a set or delete has started an epoch: what was before that stays gone", """
+            A inc k 5; B set k 7; B delete k; B heartbeat; B heartbeat; C get k; A get k; A inc k 1
+            C get k
+        """),
+        ("what is 0 may be let go, and used again", """
+            A inc k 1; A dec k 1; A heartbeat; A heartbeat; A heartbeat; B get k; A inc k 2; B get k
+        """),
+        ("a read makes no counter: clear takes what is there", """
+            A get k; B inc j 1; A clear; B get j; B inc k 1; A get k
+        """),
+    )),
 )  # fmt: skip
 
 DEFECTS = (

@@ -40,6 +40,7 @@ def test_a_right_port_is_right_and_the_end_says_what_was_not_covered(tmp_path: P
     assert "every answer was right" in end
     for layer in ("vectors", "matrix", "random", "faults"):
         assert f"layer {layer}" in end
+    assert end.endswith("R19, R20.")
     assert not (tmp_path / "failed").exists()
 
 
@@ -118,7 +119,8 @@ def test_dry_run_says_what_would_be_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [((), "Missing argument 'CMD'"), (("--layer", "fly"), "'fly' is not one of"),
-     (("--only", "R99"), "no history is about R99")],
+     (("--only", "R99"), "no history is about R99; there are some about R1, R2,"),
+     (("--only", "R20"), "no history is about R20: the line protocol has no holders")],
 )  # fmt: skip
 def test_misuse_ends_with_64(options: tuple[str, ...], said: str, tmp_path: Path) -> None:
     command = PORT if "--only" in options else ()

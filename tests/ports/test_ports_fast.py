@@ -1,6 +1,6 @@
-"""The port on Node, written from spec/ alone: right, and at home with Python on the same Redis.
+"""The ports on Node and in Rust, written from spec/: right, and at home with Python on one Redis.
 
-Where Node is not found these tests are skipped, and the run's summary says why.
+Where Node or cargo is not found their tests are skipped, and the run's summary says why.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -24,9 +25,40 @@ from tests.conftest import REAL
 from tests.harness.profiles import scaled
 from tests.harness.proxy import Faults, FaultyProxy
 from tests.harness.servers import RedisServer, server_for
-from tests.ports import node
+from tests.ports import node, rust_session
 
-pytestmark = pytest.mark.skipif(bool(node.why_not()), reason=node.why_not())
+
+class Fast(NamedTuple):
+    """A port: why it cannot run here, how it is built, its glue, and a program that counts."""
+
+    why_not: str
+    build: Callable[[], None]
+    glue: tuple[str, ...]
+    count: tuple[str, ...]
+
+
+PORTS = {
+    "node": Fast(node.why_not(), lambda: None, node.PORT, ("node", str(node.FOLDER / "count.mjs"))),
+    "rust": Fast(rust_session.why_not(), rust_session.build, rust_session.PORT, rust_session.COUNT),
+}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            fast, marks=pytest.mark.skipif(bool(fast.why_not), reason=fast.why_not), id=name
+        )
+        for name, fast in PORTS.items()
+    ]
+)
+def fast(request: pytest.FixtureRequest) -> Fast:
+    found: Fast = request.param
+    found.build()
+    return found
+
+
+# The first build takes minutes.
+pytestmark = pytest.mark.timeout(rust_session.BUILD_S)
 
 VECTORS = Path(__file__).parents[2] / "spec" / "vectors"
 SMALL = sorted(path for path in VECTORS.glob("*.jsonl") if path.stat().st_size < 100_000)
@@ -38,9 +70,9 @@ def _url(server: RedisServer | FaultyProxy) -> str:
 
 
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[Port]:
+def port(fast: Fast, monkeypatch: pytest.MonkeyPatch) -> Iterator[Port]:
     monkeypatch.setenv("DISTKIT_URL", _url(server_for(REAL[-1])))
-    started = Port(node.PORT, PATIENCE_S)
+    started = Port(fast.glue, PATIENCE_S)
     yield started
     started.end()
 
@@ -64,9 +96,9 @@ TIMES = 400
 
 
 @contextmanager
-def counting_on_node(server: RedisServer | FaultyProxy) -> Iterator[subprocess.Popen[str]]:
+def counting(fast: Fast, server: RedisServer | FaultyProxy) -> Iterator[subprocess.Popen[str]]:
     child = subprocess.Popen(
-        ["node", node.FOLDER / "count.mjs", "both", "k", str(TIMES), str(THRESHOLD_MS)],
+        [*fast.count, "both", "k", str(TIMES), str(THRESHOLD_MS)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -90,18 +122,18 @@ def _asked(child: subprocess.Popen[str]) -> tuple[int, int]:
     return _told(child)
 
 
-def test_python_and_node_count_at_once_and_the_one_that_is_killed_is_taken_out(
-    real_server: RedisServer,
+def test_python_and_the_port_count_at_once_and_the_one_that_is_killed_is_taken_out(
+    fast: Fast, real_server: RedisServer
 ) -> None:
-    with real_server.client() as client, counting_on_node(real_server) as child:
+    with real_server.client() as client, counting(fast, real_server) as child:
         here = StrictInstanceAwareCounter(client, "both", dead_instance_threshold_ms=THRESHOLD_MS)
         assert _told(child) == (0, 0)
         mine = 0
-        of_node: list[int] = []
-        while not of_node or of_node[-1] < TIMES:
+        of_port: list[int] = []
+        while not of_port or of_port[-1] < TIMES:
             total, mine = here.inc("k")
-            of_node.append(total - mine)
-        assert len(set(of_node)) > 2, "they did count at once"
+            of_port.append(total - mine)
+        assert len(set(of_port)) > 2, "they did count at once"
         assert _asked(child) == (TIMES + mine, TIMES)
         child.kill()
         killed = time.monotonic()
@@ -111,9 +143,11 @@ def test_python_and_node_count_at_once_and_the_one_that_is_killed_is_taken_out(
         assert time.monotonic() - killed > 0.9 * THRESHOLD_MS / 1000, "not before the threshold"
 
 
-def test_node_takes_a_python_process_out_and_takes_it_back(real_server: RedisServer) -> None:
+def test_the_port_takes_a_python_process_out_and_takes_it_back(
+    fast: Fast, real_server: RedisServer
+) -> None:
     """A Python instance that is silent for the threshold, and was not dead (R10)."""
-    with real_server.client() as client, counting_on_node(real_server) as child:
+    with real_server.client() as client, counting(fast, real_server) as child:
         here = StrictInstanceAwareCounter(client, "both", dead_instance_threshold_ms=THRESHOLD_MS)
         assert _told(child) == (0, 0)
         here.dec("k", 7)
@@ -125,12 +159,12 @@ def test_node_takes_a_python_process_out_and_takes_it_back(real_server: RedisSer
         assert _asked(child) == (TIMES - 7, TIMES)
 
 
-def test_node_counts_once_whatever_the_network_does() -> None:
-    """R11, through node-redis's own connections: requests and replies dropped, copies late."""
+def test_the_port_counts_once_whatever_the_network_does(fast: Fast) -> None:
+    """R11, through its client's own connections: requests and replies dropped, copies late."""
     faults = Faults(drop_replies=0.05, drop_requests=0.03, copies=0.1)
     server = server_for(REAL[-1])
     server.client().flushall()
-    with FaultyProxy(server.port, faults, seed=4) as proxy, counting_on_node(proxy) as child:
+    with FaultyProxy(server.port, faults, seed=4) as proxy, counting(fast, proxy) as child:
         assert _told(child) == (0, 0)
         assert _asked(child) == (TIMES, TIMES)
         assert min(proxy.dropped_replies, proxy.dropped_requests, proxy.late_copies) > 0
