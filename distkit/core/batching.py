@@ -247,13 +247,15 @@ class Batch:
                 NotExecutedError("an earlier part of the batch got no reply: this was not sent")
             )
 
-    def results(self) -> list[Any]:
-        """The result of each step. If any failed, raise the first error, with all `outcomes`."""
-        for outcome in self.outcomes:
-            if isinstance(outcome, Exception):
-                outcome.outcomes = tuple(self.outcomes)  # type: ignore[attr-defined]
-                raise outcome
-        return self.outcomes
+
+def results_of(outcomes: list[Outcome]) -> list[Any]:
+    """The result of each step of a batch. If any failed, raise the first error, with all of the
+    `outcomes`."""
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            outcome.outcomes = tuple(outcomes)  # type: ignore[attr-defined]
+            raise outcome
+    return outcomes
 
 
 def result_of(outcome: Outcome) -> Any:

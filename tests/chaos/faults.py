@@ -260,6 +260,14 @@ def the_brain_is_split(site: Site) -> None:
     for number, worker in enumerate(site.fleet.workers):
         worker.ask("steer", port=(first, second)[number // 2 % 2].port)
     command(first, "CLIENT", "KILL", "TYPE", "normal")
+    sessions = f"distkit:{{{site.fleet.prefix}}}:instances"
+    until(
+        lambda: (
+            command(first, "HGETALL", sessions) != command(second, "HGETALL", sessions)
+            and len(command(second, "HKEYS", sessions)) > 1
+        ),
+        "instances open sessions on the second master",
+    )
     site.wait(4)
     command(second, "REPLICAOF", HOST, first.port)
     site.fleet.each("steer", port=None)
