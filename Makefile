@@ -13,7 +13,7 @@ NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust-session
 RUST_CRATE := tests/ports/rust
 
-.PHONY: help demo test versions bench lint nightly explored node conform-node conform-rust verify-rust clean
+.PHONY: help demo test versions bench lint nightly chaos explored node conform-node conform-rust verify-rust clean
 
 help:
 	@echo "make demo          show the counter at work; REDIS_URL=... shows it on your Redis"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench         measure what a call costs, against raw redis-py (BENCH_QUICK=1: briefly)"
 	@echo "make versions      test every supported redis-py on every supported Python found here"
 	@echo "make nightly       run the suite with 20 times as many Hypothesis examples"
+	@echo "make chaos         break real servers while processes count on them; benchmarks/CHAOS.md"
 	@echo "make explored      explore the suite's worlds again and write spec/explored.json"
 	@echo "make conform-node  check the Node port with the whole suite"
 	@echo "make conform-rust  check the Rust port with the whole suite, if cargo is installed"
@@ -49,6 +50,10 @@ versions: $(READY)
 
 nightly: $(READY) node
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto --dist worksteal --timeout 7200
+
+# At most 20 minutes. The suite runs a short selection of it.
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos --minutes 20 --to benchmarks/CHAOS.md
 
 # When the protocol has changed: the suite compares the counts of its worlds with this file.
 explored: $(READY)

@@ -16,6 +16,7 @@ from distkit.errors import (
     MisuseError,
     NotExecutedError,
     OutcomeUnknownError,
+    PartitionsError,
 )
 from distkit.events import Event, EventKind
 from distkit.exit import leave_at_exit
@@ -40,6 +41,7 @@ __all__ = [
     "MisuseError",
     "NotExecutedError",
     "OutcomeUnknownError",
+    "PartitionsError",
     "RequestReport",
     "StrictInstanceAwareCounter",
     "__version__",

@@ -13,8 +13,10 @@ from distkit.base import CounterBase, Options
 from distkit.core import operations
 from distkit.core.inspection import PrefixInfo
 from distkit.core.operations import Change, Comparator, CounterState
+from distkit.core.partitions import checked_partitions
 from distkit.events import OnEvent
 from distkit.holding.tasks import Held, Limit
+from distkit.partitions.tasks import TaskPartitions
 from distkit.redis.script import Clock
 from distkit.tasks import TaskDriver
 from distkit.tracing import OnRequest
@@ -46,12 +48,13 @@ class StrictInstanceAwareCounter(CounterBase):
         client: a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster` with any settings, or a
             fake of one.
         prefix, dead_instance_threshold_ms, instance_id, reply_timeout_ms, on_request, on_event,
-            clock_ms: as for the synchronous counter.
+            clock_ms, label, partitions: as for the synchronous counter.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
         TypeError: an argument has the wrong type.
-        ValueError: the threshold is not from 1 to 2^53 - 1.
+        ValueError: the threshold is not from 1 to 2^53 - 1, partitions is not from 1 to 256, or the
+            label is not allowed.
     """
 
     def __init__(
@@ -66,19 +69,21 @@ class StrictInstanceAwareCounter(CounterBase):
         on_event: OnEvent | None = None,
         clock_ms: Clock | None = None,
         label: str | None = None,
+        partitions: int = 1,
     ) -> None:
-        self._driver: TaskDriver = TaskDriver(
-            client,
-            prefix,
-            Options(
-                dead_instance_threshold_ms,
-                instance_id,
-                reply_timeout_ms,
-                on_request,
-                on_event,
-                clock_ms,
-                label,
-            ),
+        options = Options(
+            dead_instance_threshold_ms,
+            instance_id,
+            reply_timeout_ms,
+            on_request,
+            on_event,
+            clock_ms,
+            label,
+        )
+        self._driver: TaskDriver | TaskPartitions = (
+            TaskDriver(client, prefix, options)
+            if checked_partitions(partitions) == 1
+            else TaskPartitions(client, prefix, partitions, options)
         )
 
     async def __aenter__(self) -> Self:
@@ -258,7 +263,7 @@ class StrictInstanceAwareCounter(CounterBase):
         Raises:
             CounterOverflowError: on entering: more than 2^53 - 1 would be held (R2).
         """
-        return Held(self._driver, key, count, when_unreachable)
+        return Held(self._driver.at(key), key, count, when_unreachable)
 
     def limit(
         self,
@@ -281,7 +286,7 @@ class StrictInstanceAwareCounter(CounterBase):
                 nothing. "allow": they hold, and the limit may be exceeded. "refuse": there is no
                 slot for them: LimitReached.
         """
-        return Limit(self._driver, key, most, when_unreachable)
+        return Limit(self._driver.at(key), key, most, when_unreachable)
 
     # --- Every counter ----------------------------------------------------------------------------
 
@@ -302,7 +307,7 @@ class StrictInstanceAwareCounter(CounterBase):
             CounterOverflowError: without one of the slices a total would leave ±(2^53 - 1) (R2).
                 That slice stays; the others are removed.
         """
-        await self._driver.batch(self._driver.clearing_of_this_instance())
+        await self._driver.clear_on_instance()
 
     async def clear(self) -> None:
         """Set the counters of every key to 0, each in a new epoch (R9).
@@ -311,8 +316,7 @@ class StrictInstanceAwareCounter(CounterBase):
         another instance creates meanwhile may stay. After NotExecutedError or OutcomeUnknownError
         some counters may be left: call it again.
         """
-        known = await self._driver.known_keys()
-        await self._driver.batch(self._driver.clearing(known))
+        await self._driver.clear()
 
     # --- Seeing it --------------------------------------------------------------------------------
 
@@ -333,5 +337,9 @@ class StrictInstanceAwareCounter(CounterBase):
         """
         driver = self._driver
         return await inspection.inspect_async(
-            driver.client, driver.space.prefix, keys=keys, clock_ms=driver.clock_ms
+            driver.client,
+            driver.prefix,
+            keys=keys,
+            clock_ms=driver.clock_ms,
+            partitions=driver.partitions,
         )

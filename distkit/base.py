@@ -14,9 +14,8 @@ import uuid
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from distkit.core import operations
 from distkit.core.batching import Desk, Queue
 from distkit.core.holding import Books
 from distkit.core.instance import Instance, Purpose, Request
@@ -36,6 +35,9 @@ from distkit.redis.meaning import Abandoned
 from distkit.redis.script import Clock, Sweep, Wall
 from distkit.redis.settings import deadline_s
 from distkit.tracing import OnRequest
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 
 class Options(NamedTuple):
@@ -73,7 +75,7 @@ class Driver(ABC):
 
     Args:
         client: the redis-py client.
-        prefix: the namespace.
+        prefix: the namespace; or the Redis keys of a partition (R21).
         options: the other arguments of the counter.
 
     Attributes:
@@ -103,8 +105,9 @@ class Driver(ABC):
     observer: Observer
     sweep: Sweep
     is_alive: bool
+    partitions: Final = 1
 
-    def __init__(self, client: object, prefix: str, options: Options) -> None:
+    def __init__(self, client: object, prefix: str | Keyspace, options: Options) -> None:
         given = options.instance_id
         name = str(uuid.uuid4()) if given is None else given
         threshold = checked_int(options.threshold_ms, "dead_instance_threshold_ms")
@@ -114,7 +117,7 @@ class Driver(ABC):
             )
         self.client = client
         self.clock_ms = options.clock_ms
-        self.space = Keyspace(prefix)
+        self.space = prefix if isinstance(prefix, Keyspace) else Keyspace(prefix)
         # An earlier instance may have used an id that was given: its requests had low numbers.
         seq = 0 if given is None else secrets.randbits(40)
         self._label = None if options.label is None else checked_label(options.label)
@@ -159,15 +162,29 @@ class Driver(ABC):
     def reset_after_fork(self) -> None:
         """In a forked child: become a new instance, with a new id and nothing remembered."""
         threshold_ms = self.instance.threshold_ms
-        self.instance = Instance(
-            self.space, str(uuid.uuid4()), threshold_ms, label=self._label_now()
-        )
+        self.instance = Instance(self.space, self.new_name(), threshold_ms, label=self._label_now())
         self.sweep = Sweep(self.space)
         if self.is_alive:
             self.instance.promise_ms = promise_ms(threshold_ms)
         self.open_books()
         self.report = Report(self.instance.instance_id)
         self.observer.reset()
+
+    def new_name(self) -> str:
+        """The id of a new instance."""
+        return str(uuid.uuid4())
+
+    @property
+    def instance_id(self) -> str:
+        return self.instance.instance_id
+
+    @property
+    def prefix(self) -> str:
+        return self.space.prefix
+
+    def at(self, key: object) -> Self:
+        """The driver of the partition to which a key belongs (R21): here there is only one."""
+        return self
 
     def open_books(self) -> None:
         """Nobody holds anything, and nobody waits."""
@@ -190,32 +207,21 @@ class Driver(ABC):
         memory = self.instance.memory
         return [Step(key, LOOK) for key in self.sweep.take(most) if key not in memory]
 
-    def clearing_of_this_instance(self) -> list[Step]:
-        """A step for every key of which this instance may have a slice."""
-        # Also where 0 is remembered: an unanswered call may have left something there. A copy of
-        # the memory, because another thread may be counting.
-        keys = sorted(self.instance.memory.copy())
-        return [operations.set_on_instance(key, 0) for key in keys]
-
-    def clearing(self, known: set[str]) -> list[Step]:
-        """A step for every key that Redis knows or this instance remembers."""
-        keys = sorted({*known, *list(self.instance.memory)})
-        return [operations.set(key, 0) for key in keys]
-
 
 class CounterBase:
     """A counter's identity. It belongs to one process and one object, so it cannot be copied."""
 
-    _driver: Driver
+    _driver: Any
 
     @property
     def instance_id(self) -> str:
         """The name of this instance."""
-        return self._driver.instance.instance_id
+        name: str = self._driver.instance_id
+        return name
 
     def __repr__(self) -> str:
         kind = f"{type(self).__module__}.{type(self).__name__}"
-        return f"<{kind} {self._driver.space.prefix!r} instance {self.instance_id!r}>"
+        return f"<{kind} {self._driver.prefix!r} instance {self.instance_id!r}>"
 
     def __reduce_ex__(self, _protocol: object) -> str | tuple[Any, ...]:
         """Refuse `copy` and `pickle`: two objects that act as one instance would lose counts."""

@@ -13,8 +13,10 @@ from distkit.base import CounterBase, Options
 from distkit.core import operations
 from distkit.core.inspection import PrefixInfo
 from distkit.core.operations import Change, Comparator, CounterState
+from distkit.core.partitions import checked_partitions
 from distkit.events import OnEvent
 from distkit.holding.threads import Held, Limit
+from distkit.partitions.threads import ThreadPartitions
 from distkit.redis.script import Clock
 from distkit.threads import ThreadDriver
 from distkit.tracing import OnRequest
@@ -42,6 +44,7 @@ class StrictInstanceAwareCounter(CounterBase):
         InvalidKeyError: the key is not 1 to 255 bytes without `:`, or its Redis key holds something
             that is not a counter (R1).
         NotExecutedError: Redis could not be reached; the call was not executed.
+        PartitionsError: other programs divide the prefix otherwise (R21). It was not executed.
         OutcomeUnknownError: the call was sent and got no reply. It was executed once or not at all
             (R12).
         redis.exceptions.ResponseError, AuthenticationError: Redis refused the call: no memory,
@@ -57,7 +60,7 @@ class StrictInstanceAwareCounter(CounterBase):
     given. A step that is refused changes nothing, and the others still run (R2). If any failed, the
     first error is raised, and its attribute `outcomes` has the result or error of every step, in
     order. A batch of up to 512 steps on up to 100 keys is one request, and atomic; a longer batch
-    takes several requests.
+    takes several requests, and so does one whose keys belong to several partitions.
 
     Args:
         client: a `redis.Redis` or `redis.RedisCluster` with any settings, or a fake of one. The
@@ -80,11 +83,16 @@ class StrictInstanceAwareCounter(CounterBase):
             Redis's `TIME`.
         label: what people call this instance; Redis keeps it beside the id. At most 64 bytes in
             UTF-8 without control characters; by default `host:pid`.
+        partitions: into how many partitions the prefix is divided, from 1 to 256 (R21). All
+            programs that share a prefix give the same number. The partitions of a prefix spread
+            over the shards of a cluster; a key belongs to one of them, and each has a session, and
+            a line of callers, of its own.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
         TypeError: an argument has the wrong type.
-        ValueError: the threshold is not from 1 to 2^53 - 1, or the label is not allowed.
+        ValueError: the threshold is not from 1 to 2^53 - 1, partitions is not from 1 to 256, or the
+            label is not allowed.
     """
 
     def __init__(
@@ -99,19 +107,21 @@ class StrictInstanceAwareCounter(CounterBase):
         on_event: OnEvent | None = None,
         clock_ms: Clock | None = None,
         label: str | None = None,
+        partitions: int = 1,
     ) -> None:
-        self._driver: ThreadDriver = ThreadDriver(
-            client,
-            prefix,
-            Options(
-                dead_instance_threshold_ms,
-                instance_id,
-                reply_timeout_ms,
-                on_request,
-                on_event,
-                clock_ms,
-                label,
-            ),
+        options = Options(
+            dead_instance_threshold_ms,
+            instance_id,
+            reply_timeout_ms,
+            on_request,
+            on_event,
+            clock_ms,
+            label,
+        )
+        self._driver: ThreadDriver | ThreadPartitions = (
+            ThreadDriver(client, prefix, options)
+            if checked_partitions(partitions) == 1
+            else ThreadPartitions(client, prefix, partitions, options)
         )
 
     def __enter__(self) -> Self:
@@ -291,7 +301,7 @@ class StrictInstanceAwareCounter(CounterBase):
         Raises:
             CounterOverflowError: on entering: more than 2^53 - 1 would be held (R2).
         """
-        return Held(self._driver, key, count, when_unreachable)
+        return Held(self._driver.at(key), key, count, when_unreachable)
 
     def limit(
         self,
@@ -314,7 +324,7 @@ class StrictInstanceAwareCounter(CounterBase):
                 nothing. "allow": they hold, and the limit may be exceeded. "refuse": there is no
                 slot for them: LimitReached.
         """
-        return Limit(self._driver, key, most, when_unreachable)
+        return Limit(self._driver.at(key), key, most, when_unreachable)
 
     # --- Every counter ----------------------------------------------------------------------------
 
@@ -335,7 +345,7 @@ class StrictInstanceAwareCounter(CounterBase):
             CounterOverflowError: without one of the slices a total would leave ±(2^53 - 1) (R2).
                 That slice stays; the others are removed.
         """
-        self._driver.batch(self._driver.clearing_of_this_instance())
+        self._driver.clear_on_instance()
 
     def clear(self) -> None:
         """Set the counters of every key to 0, each in a new epoch (R9).
@@ -344,8 +354,7 @@ class StrictInstanceAwareCounter(CounterBase):
         another instance creates meanwhile may stay. After NotExecutedError or OutcomeUnknownError
         some counters may be left: call it again.
         """
-        known = self._driver.known_keys()
-        self._driver.batch(self._driver.clearing(known))
+        self._driver.clear()
 
     # --- Seeing it --------------------------------------------------------------------------------
 
@@ -366,5 +375,9 @@ class StrictInstanceAwareCounter(CounterBase):
         """
         driver = self._driver
         return inspection.inspect(
-            driver.client, driver.space.prefix, keys=keys, clock_ms=driver.clock_ms
+            driver.client,
+            driver.prefix,
+            keys=keys,
+            clock_ms=driver.clock_ms,
+            partitions=driver.partitions,
         )

@@ -97,3 +97,29 @@ class LayoutError(DistkitError):
             f"the data of prefix {self._prefix!r} in Redis has layout {self.found}, and this "
             f"version of distkit knows layout {self.known}: {advice}"
         )
+
+
+class PartitionsError(LayoutError):
+    """This prefix is divided into another number of partitions than this counter was told (R21).
+    Nothing changed.
+
+    Attributes:
+        there: into how many partitions the prefix is divided: 1 if it is not; None if unknown.
+        asked: what this counter was told.
+    """
+
+    def __init__(self, prefix: str, there: int | None, asked: int) -> None:
+        super().__init__(*((1, 2) if there == 1 else (2, 1)), prefix)
+        self.args = (prefix, there, asked)
+        self.there = there
+        self.asked = asked
+
+    def __str__(self) -> str:
+        if self.there == 1:
+            found = "is not divided into partitions"
+        else:
+            found = f"is divided into {self.there or 'several'} partitions"
+        return (
+            f"prefix {self._prefix!r} {found}, and here partitions={self.asked}: all programs that "
+            "share it have to give the same number"
+        )

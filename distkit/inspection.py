@@ -23,9 +23,11 @@ from distkit.core.inspection import (
     InstanceInfo,
     PrefixInfo,
     SliceInfo,
+    combined,
     merged,
 )
-from distkit.keys import checked_key
+from distkit.core.partitions import check_division, checked_partitions, name_of
+from distkit.keys import Keyspace, checked_key
 from distkit.redis.reading import Command, Reader, Reading, ResultT
 from distkit.redis.script import Clock as WallClock
 from distkit.redis.script import Wall
@@ -54,6 +56,7 @@ def inspect(
     match: str | None = None,
     slices: bool = True,
     clock_ms: WallClock | None = None,
+    partitions: int = 1,
 ) -> PrefixInfo:
     """Read a prefix: its instances, its counters and their slices, its tombstones.
 
@@ -68,15 +71,24 @@ def inspect(
         slices: whether to read the slices. Without them, `total` may include slices of the dead.
         clock_ms: for tests: a function that returns the server's wall clock in ms. By default,
             Redis's `TIME`.
+        partitions: into how many the prefix is divided (R21). All of them are read, one after the
+            other; of an instance there is the session in which it was heard last.
 
     Raises:
         InvalidKeyError: the prefix or a key is not allowed, or the prefix's Redis keys hold
             something else.
         LayoutError: the prefix has another layout.
+        PartitionsError: the prefix is divided into another number of partitions.
         redis.exceptions.RedisError: as the client raises it.
     """
-    found = list(pages(client, prefix, keys=keys, match=match, slices=slices, clock_ms=clock_ms))
-    return merged(found)
+    spaces, chosen = _spaces(prefix, partitions), _checked(keys)
+    if partitions > 1:
+        reader = Reader(prefix, Wall(None))
+        check_division(prefix, run(client, reader, reader.head()), partitions)
+    found = [
+        merged([*_pages(client, space, chosen, match, slices, Wall(clock_ms))]) for space in spaces
+    ]
+    return found[0] if partitions == 1 else combined(prefix, found)
 
 
 def pages(
@@ -92,8 +104,18 @@ def pages(
 
     A page can be empty, and a counter can come twice if counters are created meanwhile.
     """
-    reader = Reader(prefix, Wall(clock_ms))
-    chosen = _checked(keys)
+    return _pages(client, Keyspace(prefix), _checked(keys), match, slices, Wall(clock_ms))
+
+
+def _pages(
+    client: Client,
+    space: Keyspace,
+    chosen: list[str] | None,
+    match: str | None,
+    slices: bool,
+    wall: Wall,
+) -> Iterator[PrefixInfo]:
+    reader = Reader(space, wall)
     run(client, reader, reader.begin())
     if chosen is not None:
         listing = run(client, reader, reader.look_up(chosen))
@@ -116,10 +138,18 @@ async def inspect_async(
     match: str | None = None,
     slices: bool = True,
     clock_ms: WallClock | None = None,
+    partitions: int = 1,
 ) -> PrefixInfo:
     """`inspect` with a client of `redis.asyncio`."""
-    reading = pages_async(client, prefix, keys=keys, match=match, slices=slices, clock_ms=clock_ms)
-    return merged([page async for page in reading])
+    spaces, chosen = _spaces(prefix, partitions), _checked(keys)
+    if partitions > 1:
+        reader = Reader(prefix, Wall(None))
+        check_division(prefix, await run_async(client, reader, reader.head()), partitions)
+    found = []
+    for space in spaces:
+        reading = _pages_async(client, space, chosen, match, slices, Wall(clock_ms))
+        found.append(merged([page async for page in reading]))
+    return found[0] if partitions == 1 else combined(prefix, found)
 
 
 async def pages_async(
@@ -132,8 +162,20 @@ async def pages_async(
     clock_ms: WallClock | None = None,
 ) -> AsyncIterator[PrefixInfo]:
     """`pages` with a client of `redis.asyncio`."""
-    reader = Reader(prefix, Wall(clock_ms))
-    chosen = _checked(keys)
+    reading = _pages_async(client, Keyspace(prefix), _checked(keys), match, slices, Wall(clock_ms))
+    async for page in reading:
+        yield page
+
+
+async def _pages_async(
+    client: AsyncClient,
+    space: Keyspace,
+    chosen: list[str] | None,
+    match: str | None,
+    slices: bool,
+    wall: Wall,
+) -> AsyncIterator[PrefixInfo]:
+    reader = Reader(space, wall)
     await run_async(client, reader, reader.begin())
     if chosen is not None:
         listing = await run_async(client, reader, reader.look_up(chosen))
@@ -194,6 +236,13 @@ def _queue(client: Any, pipeline: Any, reader: Reader, commands: Sequence[Comman
             options["target_nodes"] = client.get_node_from_key(reader.space.instances)
         encoded = [word.encode() if isinstance(word, str) else word for word in words[1:]]
         pipeline.execute_command(words[0], *encoded, **options)
+
+
+def _spaces(prefix: str, partitions: int) -> list[Keyspace]:
+    """The Redis keys of the prefix, or of each of its partitions."""
+    if checked_partitions(partitions) == 1:
+        return [Keyspace(prefix)]
+    return [Keyspace(prefix, name_of(prefix, n, partitions)) for n in range(partitions)]
 
 
 def _checked(keys: Iterable[str] | None) -> list[str] | None:

@@ -89,13 +89,18 @@ def checked_count(number: object, what: str = "count") -> int:
 
 
 class Keyspace:
-    """The Redis keys of one prefix; see PROTOCOL.md, "Keys".
+    """The Redis keys of one prefix, or of one of its partitions; see PROTOCOL.md, "Keys".
 
     They are bytes, because names are UTF-8 in Redis whatever encoding the client uses (R1).
+
+    Args:
+        prefix: the namespace.
+        partition: what the partition is called in the place of the prefix (R21).
     """
 
-    def __init__(self, prefix: str) -> None:
-        root = f"distkit:{{{checked_name(prefix, 'prefix', ':{}')}}}:".encode()
+    def __init__(self, prefix: str, partition: str | None = None) -> None:
+        checked_name(prefix, "prefix", ":{}")
+        root = f"distkit:{{{partition or prefix}}}:".encode()
         self.prefix = prefix
         self.instances: bytes = root + b"instances"
         self.keys: bytes = root + b"keys"

@@ -50,6 +50,14 @@ class Faults:
     """What becomes of the requests of one call, counted from 1. A request that is sent again keeps
     its number."""
 
+    lost: set[int]
+    given_up_from: int | None
+    refused: int | None
+    copied: int | None
+    together: bool
+    number: int
+    is_answered: bool
+
     def __init__(self, message: Message) -> None:
         self.lost = {*message.get("lose_replies", ()), *([1] if message.get("lose_reply") else [])}
         self.given_up_from = 1 if message.get("give_up") else message.get("give_up_from")
@@ -83,6 +91,12 @@ class Port:
     """Answers the messages, one by one."""
 
     counter_class: Any = StrictInstanceAwareCounter
+    faults: Faults
+    client: Any
+    admin: Any
+    prefix: str
+    threshold_ms: int
+    wall_ms: int
 
     def __init__(self) -> None:
         self.faults = Faults({"op": "nothing"})

@@ -18,11 +18,13 @@ from typing import Any, Final
 import redis.asyncio
 
 from distkit.base import LONG_SWEEP, LONG_SWEEPS, NOTHING, SWEEP, Driver, Options, not_scanned
-from distkit.core.batching import Batch, result_of
+from distkit.core import operations
+from distkit.core.batching import Batch, result_of, results_of
 from distkit.core.instance import Kind, Outcome, Reply, Request
 from distkit.core.operations import Change, CounterState, Step
 from distkit.core.pulse import Report
 from distkit.errors import InvalidKeyError, MisuseError
+from distkit.keys import Keyspace
 from distkit.redis.asyncio import Transport, transport_for
 from distkit.redis.meaning import Abandoned
 from distkit.redis.script import Scan
@@ -48,7 +50,7 @@ class TaskDriver(Driver):
     def __init__(
         self,
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
-        prefix: str,
+        prefix: str | Keyspace,
         options: Options,
     ) -> None:
         super().__init__(client, prefix, options)
@@ -125,10 +127,27 @@ class TaskDriver(Driver):
 
     async def batch(self, todo: Sequence[Step]) -> list[Any]:
         """Run the steps and return their results."""
+        return results_of(await self.outcomes(todo))
+
+    async def outcomes(self, todo: Sequence[Step]) -> list[Outcome]:
+        """Run the steps, in as many requests as they need, and return what became of each."""
         batch = Batch(todo)
         for piece in batch.pieces():
             batch.outcomes += await self.run(piece)
-        return batch.results()
+        return batch.outcomes
+
+    async def clear_on_instance(self) -> None:
+        """R9: a step for every key of which this instance may have a slice."""
+        # Also where 0 is remembered: an unanswered call may have left something there. A copy of
+        # the memory, because another thread may be counting.
+        keys = sorted(self.instance.memory.copy())
+        await self.batch([operations.set_on_instance(key, 0) for key in keys])
+
+    async def clear(self) -> None:
+        """R9: a step for every key that Redis knows or this instance remembers."""
+        known = await self.known_keys()
+        keys = sorted({*known, *list(self.instance.memory)})
+        await self.batch([operations.set(key, 0) for key in keys])
 
     async def heartbeat(self) -> None:
         for failure in await self.run((), Kind.BEAT):
@@ -161,7 +180,7 @@ class TaskDriver(Driver):
 
     async def _scan(self, scan: Scan) -> None:
         try:
-            await self.transport.scan(scan)
+            await self.transport.inquire(scan)
         except Abandoned as end:
             raise not_scanned(end) from end.__cause__
 

@@ -6,7 +6,7 @@ Programs have no use for it, and it may change with any release.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import distkit.asyncio
 from distkit.base import Driver
@@ -26,19 +26,28 @@ def driver_of(
     """What is inside: `instance`, `queue`, `pulse`, `space`, `heart`, `transport`, `send`.
 
     Replace `send` to see, delay or lose requests. `run` executes steps in one request, and `leave`
-    does what the end of a `with` block does (R16).
+    does what the end of a `with` block does (R16). Of a prefix that is divided, it is the driver of
+    the first partition.
     """
-    return counter._driver
+    driver: Any = counter._driver
+    first: Any = driver if isinstance(driver, Driver) else driver.driver(0)
+    return cast(ThreadDriver | TaskDriver, first)
+
+
+def drivers_of(counter: Any) -> list[Driver]:
+    """The drivers of the partitions that were used (R21)."""
+    driver: Any = counter._driver
+    return [driver] if isinstance(driver, Driver) else driver.used()
 
 
 def use_script(counter: Any, script: Script) -> None:
     """Have the counter run another script than `counter.lua`: one with a planted defect, say."""
-    driver: Driver = counter._driver
-    driver.transport.script = script
+    for driver in drivers_of(counter):
+        driver.transport.script = script
 
 
 def use_monotonic(counter: Any, clock_s: Callable[[], float]) -> None:
     """Have the counter's holders use this clock, in seconds. Call it before there are any."""
-    driver: Driver = counter._driver
-    driver.monotonic = clock_s
-    driver.open_books()
+    for driver in drivers_of(counter):
+        driver.monotonic = clock_s
+        driver.open_books()

@@ -16,11 +16,13 @@ from typing import Any, Final
 import redis
 
 from distkit.base import LONG_SWEEP, LONG_SWEEPS, NOTHING, SWEEP, Driver, Options, not_scanned
-from distkit.core.batching import Batch, result_of
+from distkit.core import operations
+from distkit.core.batching import Batch, result_of, results_of
 from distkit.core.instance import Kind, Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.core.pulse import Report
 from distkit.errors import InvalidKeyError, MisuseError
+from distkit.keys import Keyspace
 from distkit.redis.meaning import Abandoned
 from distkit.redis.script import Scan
 from distkit.redis.sync import Transport, transport_for
@@ -39,7 +41,7 @@ class ThreadDriver(Driver):
     """
 
     def __init__(
-        self, client: redis.Redis | redis.RedisCluster, prefix: str, options: Options
+        self, client: redis.Redis | redis.RedisCluster, prefix: str | Keyspace, options: Options
     ) -> None:
         super().__init__(client, prefix, options)
         self.transport: Transport = transport_for(client, options.wall(), options.deadline())
@@ -100,8 +102,10 @@ class ThreadDriver(Driver):
             result_of(failure)
 
     def _start_heart(self) -> None:
-        self.heart = Heart(self)
-        self.heart.start()
+        with self._mutex:  # several threads may come at once
+            if self.heart is None:
+                self.heart = Heart(self)
+                self.heart.start()
 
     # --- Calls -----------------------------------------------------------------------------------
 
@@ -114,10 +118,27 @@ class ThreadDriver(Driver):
 
     def batch(self, todo: Sequence[Step]) -> list[Any]:
         """Run the steps and return their results."""
+        return results_of(self.outcomes(todo))
+
+    def outcomes(self, todo: Sequence[Step]) -> list[Outcome]:
+        """Run the steps, in as many requests as they need, and return what became of each."""
         batch = Batch(todo)
         for piece in batch.pieces():
             batch.outcomes += self.run(piece)
-        return batch.results()
+        return batch.outcomes
+
+    def clear_on_instance(self) -> None:
+        """R9: a step for every key of which this instance may have a slice."""
+        # Also where 0 is remembered: an unanswered call may have left something there. A copy of
+        # the memory, because another thread may be counting.
+        keys = sorted(self.instance.memory.copy())
+        self.batch([operations.set_on_instance(key, 0) for key in keys])
+
+    def clear(self) -> None:
+        """R9: a step for every key that Redis knows or this instance remembers."""
+        known = self.known_keys()
+        keys = sorted({*known, *list(self.instance.memory)})
+        self.batch([operations.set(key, 0) for key in keys])
 
     def heartbeat(self) -> None:
         for failure in self.run((), Kind.BEAT):
@@ -150,7 +171,7 @@ class ThreadDriver(Driver):
 
     def _scan(self, scan: Scan) -> None:
         try:
-            self.transport.scan(scan)
+            self.transport.inquire(scan)
         except Abandoned as end:
             raise not_scanned(end) from end.__cause__
 

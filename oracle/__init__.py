@@ -18,6 +18,7 @@ from oracle.in_memory.types import (
     LimitReached,
     NotExecutedError,
     OutcomeUnknownError,
+    PartitionsError,
 )
 from oracle.model import Change, CounterState
 
@@ -37,6 +38,7 @@ __all__ = [
     "LimitReached",
     "NotExecutedError",
     "OutcomeUnknownError",
+    "PartitionsError",
     "always",
     "eq",
     "gt",

@@ -68,10 +68,12 @@ class Queue:
 
     Attributes:
         waiting: the callers that were not taken yet. To join, append an entry.
+        group: those that were taken, and are served now.
         is_shared: whether the last group had several callers.
     """
 
     waiting: list[Entry]
+    group: list[Entry]
     is_shared: bool
 
     def __init__(self, errand: Callable[[], Any] = lambda: None) -> None:
@@ -82,7 +84,7 @@ class Queue:
         self._is_taken = False
         # What is taken: an errand, or callers, or both.
         self._errand: Any = None
-        self._group: list[Entry] = []
+        self.group = []
         self._call = Call()
         self._are_single = False  # whether each caller of the group has one step
 
@@ -100,7 +102,7 @@ class Queue:
         """Whether a group is under way, and nobody waits for it any more."""
         if not self._is_taken or self._errand is not None:
             return False
-        return all(caller.cancelled() for _, caller, _ in self._group)
+        return all(caller.cancelled() for _, caller, _ in self.group)
 
     def forget(self, is_lost: Callable[[Any], bool]) -> None:
         """Remove callers that were not taken yet."""
@@ -127,7 +129,7 @@ class Queue:
             self._call = Call(steps, kind)
         else:
             size, self._are_single, self._call = _shared(waiting, errand.steps if errand else ())
-        self._errand, self._group = errand, waiting[:size]
+        self._errand, self.group = errand, waiting[:size]
         self._is_taken = True
         del waiting[:size]
         self.is_shared = size > 1
@@ -145,7 +147,7 @@ class Queue:
 
     def hand_out(self, desk: Desk) -> None:
         """The group's call is done: give each caller its outcomes."""
-        errand, group, first = self._errand, self._group, 0
+        errand, group, first = self._errand, self.group, 0
         outcomes = cast(list[Outcome], self._call.outcomes)
         if errand is not None:
             first = len(errand.steps)
@@ -159,11 +161,11 @@ class Queue:
                 desk.finish(caller, steps, outcomes[first : first + size] if size else failure)
                 first += size
         self._is_taken = False
-        self._errand, self._group = None, []
+        self._errand, self.group = None, []
 
     def successor(self, leader: Caller | None) -> Any:
         """The caller that leads when this leader stops, if any waits."""
-        for entries in (self._group, self.waiting):
+        for entries in (self.group, self.waiting):
             for _, caller, _ in entries:
                 if caller is not leader and not caller.done():
                     return caller
@@ -245,13 +247,15 @@ class Batch:
                 NotExecutedError("an earlier part of the batch got no reply: this was not sent")
             )
 
-    def results(self) -> list[Any]:
-        """The result of each step. If any failed, raise the first error, with all `outcomes`."""
-        for outcome in self.outcomes:
-            if isinstance(outcome, Exception):
-                outcome.outcomes = tuple(self.outcomes)  # type: ignore[attr-defined]
-                raise outcome
-        return self.outcomes
+
+def results_of(outcomes: list[Outcome]) -> list[Any]:
+    """The result of each step of a batch. If any failed, raise the first error, with all of the
+    `outcomes`."""
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            outcome.outcomes = tuple(outcomes)  # type: ignore[attr-defined]
+            raise outcome
+    return outcomes
 
 
 def result_of(outcome: Outcome) -> Any:

@@ -319,6 +319,11 @@ class Books:
     # --- When to send ----------------------------------------------------------------------------
 
     @property
+    def is_unused(self) -> bool:
+        """Whether nobody holds or wants anything, and nothing is owed."""
+        return not self._ledgers
+
+    @property
     def is_owed(self) -> bool:
         """Whether there is something to tell Redis, and it did not just fail."""
         if not (self._dirty or self._asking):

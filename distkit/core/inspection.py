@@ -13,12 +13,12 @@ The rules this file keeps:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from distkit.core.instance import LAYOUT
+from distkit.core.instance import DIVIDED, LAYOUT
 from distkit.core.operations import SPAN
-from distkit.errors import DistkitError, InvalidKeyError, LayoutError
+from distkit.errors import DistkitError, InvalidKeyError, LayoutError, PartitionsError
 
 HEAD: Final = ":"
 """The field of a hash that is its head; no instance id contains a colon."""
@@ -205,6 +205,8 @@ def clock_of(prefix: str, head: str | None, wall_ms: int) -> Clock:
     if _is_number(first) and len(words) == 4 == head.count(" ") + 1:
         raise LayoutError(0, LAYOUT, prefix)  # heads of that time had no number of the layout
     if _is_number(first) and words[0] != LAYOUT:
+        if words[0] == DIVIDED and len(words) == 2:
+            raise PartitionsError(prefix, words[1], 1)
         raise LayoutError(words[0], LAYOUT, prefix)
     if len(words) != 6 or head.count(" ") != 5:
         raise InvalidKeyError(
@@ -316,6 +318,20 @@ def merged(found: Sequence[PrefixInfo]) -> PrefixInfo:
         tuple(dict.fromkeys(key for page in found for key in page.missing)),
         {key: why for page in found for key, why in page.unreadable.items()},
     )
+
+
+def combined(prefix: str, partitions: Sequence[PrefixInfo]) -> PrefixInfo:
+    """All partitions of a prefix as one (R21). Of an instance that has sessions in several of them
+    there is the one in which it was heard last."""
+    instances: dict[str, InstanceInfo] = {}
+    for each in partitions:
+        for name, instance in each.instances.items():
+            known = instances.get(name)
+            if known is None or instance.silent_ms < known.silent_ms:
+                instances[name] = instance
+    together = merged(partitions)
+    listed = sum(each.listed for each in partitions)
+    return replace(together, prefix=prefix, instances=instances, listed=listed)
 
 
 def first_pages(found: Iterable[PrefixInfo], most: int | None) -> Iterator[PrefixInfo]:

@@ -46,6 +46,7 @@ from distkit.errors import (
     LayoutError,
     NotExecutedError,
     OutcomeUnknownError,
+    PartitionsError,
 )
 from distkit.keys import Keyspace
 
@@ -169,6 +170,17 @@ class Call:
         self.failure = error()
         self.outcomes = [error() if outcome is None else outcome for outcome in self.outcomes]
         self.done = True
+
+
+DIVIDED: Final = 2
+"""The layout of a prefix that is divided into partitions: no instance opens a session in it."""
+
+
+def other_layout(found: int, prefix: str) -> LayoutError:
+    """The error for a prefix whose head begins with another number than `LAYOUT`."""
+    if found == DIVIDED:
+        return PartitionsError(prefix, None, 1)
+    return LayoutError(found, LAYOUT, prefix)
 
 
 class Purpose(Enum):
@@ -341,7 +353,7 @@ class Instance:
         request, call = self._sent, self.call
         assert request is not None
         if reply[0] == OTHER_LAYOUT:
-            self.refuse(LayoutError(_number(reply[1]), LAYOUT, self.space.prefix))
+            self.refuse(other_layout(_number(reply[1]), self.space.prefix))
         elif request.purpose is Purpose.LEAVE or (reply[0] != OK and call.kind is Kind.LEAVE):
             self._leave(request, reply)
         elif reply[0] != OK:

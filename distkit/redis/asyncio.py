@@ -43,7 +43,7 @@ from distkit.redis.meaning import (
     not_executed,
     to_raise,
 )
-from distkit.redis.script import COUNTER, Scan, Script, Wall, pack
+from distkit.redis.script import COUNTER, Inquiry, Script, Wall, pack
 from distkit.redis.settings import (
     MOST_IDLE,
     MOST_REDIRECTIONS,
@@ -140,8 +140,8 @@ class Transport(Protocol):
         it is sent again (R11)."""
         ...
 
-    async def scan(self, scan: Scan) -> None:
-        """Have the scan hear its next reply."""
+    async def inquire(self, inquiry: Inquiry) -> None:
+        """Have the inquiry hear its reply."""
         ...
 
 
@@ -219,8 +219,8 @@ class PoolTransport:
         reply: Reply = await self._deliver(request, self.script.by_hash(request, wall_ms))
         return reply
 
-    async def scan(self, scan: Scan) -> None:
-        scan.hear(await self._deliver(scan, scan.words()))
+    async def inquire(self, inquiry: Inquiry) -> None:
+        inquiry.hear(await self._deliver(inquiry, inquiry.words()))
 
     async def _deliver(self, message: Message, words: tuple[Any, ...]) -> Any:
         """Transmit as often as the retry policy allows.
@@ -278,7 +278,9 @@ class PoolTransport:
         try:
             await connection.send_packed_command((pack(words),), check_health=False)
             try:
-                reply = await connection.read_response(disable_decoding=words[0] == "HSCAN")
+                reply = await connection.read_response(
+                    disable_decoding=isinstance(message, Inquiry)
+                )
             except NoScriptError:
                 whole = pack(self.script.whole(words))
                 await connection.send_packed_command((whole,), check_health=False)

@@ -27,9 +27,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from distkit.core.instance import Request
 from distkit.errors import InvalidKeyError
-from distkit.redis.script import Scan
+from distkit.redis.script import Inquiry
 
-Message = Request | Scan
+Message = Request | Inquiry
 
 UNREACHABLE: Final[tuple[type[Exception], ...]] = (RedisConnectionError, RedisTimeoutError, OSError)
 """No answer; the client's retry policy decides about another transmission."""

@@ -72,7 +72,7 @@ class Reader:
     """Reads one prefix.
 
     Args:
-        prefix: its name.
+        prefix: its name; or the Redis keys of a partition (R21).
         wall: the server's wall clock, or a test's.
 
     Attributes:
@@ -82,8 +82,8 @@ class Reader:
         listed: how many counters and tombstones there are.
     """
 
-    def __init__(self, prefix: str, wall: Wall) -> None:
-        self.space: Keyspace = Keyspace(prefix)
+    def __init__(self, prefix: str | Keyspace, wall: Wall) -> None:
+        self.space: Keyspace = prefix if isinstance(prefix, Keyspace) else Keyspace(prefix)
         self.clock: Clock = Clock(0, 0)
         self.instances: dict[str, InstanceInfo] = {}
         self.listed: int = 0
@@ -109,6 +109,11 @@ class Reader:
         if with_instances:
             fields = yield from self._scan(self.space.instances)
             self._take(fields)
+
+    def head(self) -> Reading[str | None]:
+        """The head of the prefix's instances; None if there is none."""
+        (found,) = yield [("HGET", self.space.instances, HEAD)]
+        return _text(refused_is_raised(found))
 
     def page(self, cursor: int, match: str | None = None) -> Reading[Listing]:
         """Read a page of the list of counters: those whose keys match the glob pattern."""

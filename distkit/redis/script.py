@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from importlib import resources
 from typing import Any, Final
@@ -69,26 +70,73 @@ class Wall:
         return checked_int(self._clock_ms(), "clock_ms()")
 
 
-class Scan:
-    """`HSCAN` over the hash of a prefix's keys: send it, pass the reply to `hear`, until `done`.
+class Inquiry(ABC):
+    """A command besides the script's: pass its reply to `hear`. To a transport it is a request that
+    may be sent any number of times.
 
-    To a transport it is a request that changes nothing.
+    Attributes:
+        keys: Redis keys in the slot to which it goes.
+        arrived, resent, transmissions: as for a `Request`.
+    """
+
+    def __init__(self, keys: list[bytes]) -> None:
+        self.arrived: bool = False
+        self.resent: bool = False
+        self.transmissions: int = 0
+        self.keys: list[bytes] = keys
+
+    @abstractmethod
+    def words(self) -> tuple[Any, ...]:
+        """The command."""
+
+    @abstractmethod
+    def hear(self, reply: Any) -> None:
+        """Take the reply, which is not decoded."""
+
+
+MARK: Final = """\
+redis.call('HSETNX', KEYS[1], ':', ARGV[1])
+return redis.call('HGET', KEYS[1], ':')"""
+"""Marks a prefix, unless it is marked or used, and returns the head that it has."""
+
+
+class Mark(Inquiry):
+    """R21: makes sure that a prefix is marked as divided.
+
+    Args:
+        space: the Redis keys of the prefix.
+        wanted: the head that says so.
+
+    Attributes:
+        wanted, found: the head that there should be, and the one that there is.
+    """
+
+    def __init__(self, space: Keyspace, wanted: str) -> None:
+        super().__init__([*space.own])
+        self.wanted: str = wanted
+        self.found: str = ""
+
+    def words(self) -> tuple[Any, ...]:
+        return ("EVAL", MARK, 1, self.keys[0], self.wanted)
+
+    def hear(self, reply: Any) -> None:
+        self.found = reply.decode()
+
+
+class Scan(Inquiry):
+    """`HSCAN` over the hash of a prefix's keys: send it, and again, until `done`.
 
     Attributes:
         found: the keys of the counters that are there, so far; not of those of which only the epoch
             is left (R18).
         at_once: about how many keys Redis returns at once.
-        arrived, resent, transmissions: as for a `Request`.
     """
 
     def __init__(self, space: Keyspace) -> None:
+        super().__init__([*space.own])
         self.at_once: int = 1000
         self.found: set[str] = set()
         self.done: bool = False
-        self.arrived: bool = False
-        self.resent: bool = False
-        self.transmissions: int = 0
-        self.keys: list[bytes] = [*space.own]
         self._cursor = 0
 
     def words(self) -> tuple[Any, ...]:

@@ -37,7 +37,7 @@ from distkit.redis.meaning import (
     not_executed,
     to_raise,
 )
-from distkit.redis.script import COUNTER, Scan, Script, Wall, pack
+from distkit.redis.script import COUNTER, Inquiry, Script, Wall, pack
 from distkit.redis.settings import (
     MOST_IDLE,
     MOST_REDIRECTIONS,
@@ -121,8 +121,8 @@ class Transport(Protocol):
         """
         ...
 
-    def scan(self, scan: Scan) -> None:
-        """Have the scan hear its next reply. Raises the same errors."""
+    def inquire(self, inquiry: Inquiry) -> None:
+        """Have the inquiry hear its reply. Raises the same errors."""
         ...
 
 
@@ -160,8 +160,8 @@ class PoolTransport:
         reply: Reply = self._deliver(request, self.script.by_hash(request, wall_ms))
         return reply
 
-    def scan(self, scan: Scan) -> None:
-        scan.hear(self._deliver(scan, scan.words()))
+    def inquire(self, inquiry: Inquiry) -> None:
+        inquiry.hear(self._deliver(inquiry, inquiry.words()))
 
     def _deliver(self, message: Message, words: tuple[Any, ...]) -> Any:
         """Transmit as often as the retry policy allows.
@@ -219,7 +219,7 @@ class PoolTransport:
         try:
             connection.send_packed_command((pack(words),), check_health=False)
             try:
-                reply = connection.read_response(disable_decoding=words[0] == "HSCAN")
+                reply = connection.read_response(disable_decoding=isinstance(message, Inquiry))
             except NoScriptError:
                 whole = pack(self.script.whole(words))
                 connection.send_packed_command((whole,), check_health=False)

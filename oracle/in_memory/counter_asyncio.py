@@ -20,7 +20,7 @@ from oracle.in_memory.arguments import (
     steps_of,
 )
 from oracle.in_memory.holding_asyncio import AsyncInMemoryHeld, AsyncInMemoryLimit
-from oracle.in_memory.machine import Machine
+from oracle.in_memory.partitions import Machines
 from oracle.in_memory.server import InMemoryServer
 from oracle.model import Change, CounterState
 
@@ -41,13 +41,16 @@ class AsyncInMemoryCounter:
         *,
         dead_instance_threshold_ms: int = 30_000,
         instance_id: str | None = None,
+        partitions: int = 1,
     ) -> None:
-        self._machine = Machine(server, prefix, dead_instance_threshold_ms, instance_id)
+        self._machines = Machines(
+            server, prefix, dead_instance_threshold_ms, instance_id, partitions
+        )
 
     @property
     def instance_id(self) -> str:
         """This instance's name."""
-        return self._machine.instance.name
+        return self._machines.name
 
     async def __aenter__(self: Self) -> Self:
         return self
@@ -59,7 +62,7 @@ class AsyncInMemoryCounter:
         traceback: TracebackType | None,
     ) -> None:
         """Leave: the slices are removed and the session is closed (R16)."""
-        self._machine.leave()
+        self._machines.leave()
 
     async def _turn(self) -> None:
         await asyncio.sleep(0)
@@ -68,77 +71,77 @@ class AsyncInMemoryCounter:
 
     async def inc(self, key: str, count: int = 1) -> CounterState:
         await self._turn()
-        return self._machine.one(one_step("inc", key, count), CounterState)
+        return self._machines.one(one_step("inc", key, count), CounterState)
 
     async def dec(self, key: str, count: int = 1) -> CounterState:
         await self._turn()
-        return self._machine.one(decremented(key, count), CounterState)
+        return self._machines.one(decremented(key, count), CounterState)
 
     async def get(self, key: str) -> CounterState:
         await self._turn()
-        return self._machine.one(one_step("get", key), CounterState)
+        return self._machines.one(one_step("get", key), CounterState)
 
     async def set(self, key: str, count: int) -> CounterState:
         await self._turn()
-        return self._machine.one(one_step("set", key, count), CounterState)
+        return self._machines.one(one_step("set", key, count), CounterState)
 
     async def set_on_instance(self, key: str, count: int) -> CounterState:
         await self._turn()
-        return self._machine.one(one_step("set_on_instance", key, count), CounterState)
+        return self._machines.one(one_step("set_on_instance", key, count), CounterState)
 
     async def delete(self, key: str) -> CounterState:
         await self._turn()
-        return self._machine.one(one_step("delete", key), CounterState)
+        return self._machines.one(one_step("delete", key), CounterState)
 
     async def delete_on_instance(self, key: str) -> CounterState:
         await self._turn()
-        return self._machine.one(one_step("delete_on_instance", key), CounterState)
+        return self._machines.one(one_step("delete_on_instance", key), CounterState)
 
     # --- With a condition ------------------------------------------------------------------------
 
     async def inc_if(self, key: str, comparator: Comparator, count: int = 1) -> Change:
         await self._turn()
-        return self._machine.one(one_step_if("inc", key, comparator, count), Change)
+        return self._machines.one(one_step_if("inc", key, comparator, count), Change)
 
     async def set_if(self, key: str, comparator: Comparator, count: int) -> Change:
         await self._turn()
-        return self._machine.one(one_step_if("set", key, comparator, count), Change)
+        return self._machines.one(one_step_if("set", key, comparator, count), Change)
 
     async def set_on_instance_if(self, key: str, comparator: Comparator, count: int) -> Change:
         await self._turn()
-        return self._machine.one(one_step_if("set_on_instance", key, comparator, count), Change)
+        return self._machines.one(one_step_if("set_on_instance", key, comparator, count), Change)
 
     # --- Batches ---------------------------------------------------------------------------------
 
     async def inc_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
         await self._turn()
-        return self._machine.all(steps_of("inc", updates), CounterState)
+        return self._machines.all(steps_of("inc", updates), CounterState)
 
     async def set_all(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
         await self._turn()
-        return self._machine.all(steps_of("set", updates), CounterState)
+        return self._machines.all(steps_of("set", updates), CounterState)
 
     async def set_all_on_instance(self, updates: Iterable[tuple[str, int]]) -> list[CounterState]:
         await self._turn()
-        return self._machine.all(steps_of("set_on_instance", updates), CounterState)
+        return self._machines.all(steps_of("set_on_instance", updates), CounterState)
 
     async def get_all(self, keys: Iterable[str]) -> list[CounterState]:
         await self._turn()
-        return self._machine.all(gets(keys), CounterState)
+        return self._machines.all(gets(keys), CounterState)
 
     async def inc_all_if(self, updates: Iterable[tuple[str, Comparator, int]]) -> list[Change]:
         await self._turn()
-        return self._machine.all(steps_if_of("inc", updates), Change)
+        return self._machines.all(steps_if_of("inc", updates), Change)
 
     async def set_all_if(self, updates: Iterable[tuple[str, Comparator, int]]) -> list[Change]:
         await self._turn()
-        return self._machine.all(steps_if_of("set", updates), Change)
+        return self._machines.all(steps_if_of("set", updates), Change)
 
     async def set_all_on_instance_if(
         self, updates: Iterable[tuple[str, Comparator, int]]
     ) -> list[Change]:
         await self._turn()
-        return self._machine.all(steps_if_of("set_on_instance", updates), Change)
+        return self._machines.all(steps_if_of("set_on_instance", updates), Change)
 
     # --- Holding ---------------------------------------------------------------------------------
 
@@ -155,7 +158,7 @@ class AsyncInMemoryCounter:
         *,
         when_unreachable: Literal["raise", "allow"] = "raise",
     ) -> AsyncInMemoryHeld[CounterState] | AsyncInMemoryHeld[CounterState | None]:
-        return AsyncInMemoryHeld(self._machine, key, count, when_unreachable)
+        return AsyncInMemoryHeld(self._machines.at(key), key, count, when_unreachable)
 
     def limit(
         self,
@@ -164,18 +167,18 @@ class AsyncInMemoryCounter:
         *,
         when_unreachable: Literal["raise", "allow", "refuse"] = "raise",
     ) -> AsyncInMemoryLimit:
-        return AsyncInMemoryLimit(self._machine, key, most, when_unreachable)
+        return AsyncInMemoryLimit(self._machines.at(key), key, most, when_unreachable)
 
     # --- Every counter ---------------------------------------------------------------------------
 
     async def heartbeat(self) -> None:
         await self._turn()
-        self._machine.heartbeat()
+        self._machines.heartbeat()
 
     async def clear_on_instance(self) -> None:
         await self._turn()
-        self._machine.clear_on_instance()
+        self._machines.clear_on_instance()
 
     async def clear(self) -> None:
         await self._turn()
-        self._machine.clear()
+        self._machines.clear()

@@ -19,7 +19,7 @@ from oracle.in_memory.arguments import (
     checked_policy,
     checked_positive,
     checked_timeout,
-    gets,
+    one_step,
 )
 from oracle.in_memory.machine import Machine, Slot
 from oracle.in_memory.types import InMemoryError, registered
@@ -136,7 +136,7 @@ class InMemoryLimit(BaseLimit):
 
     def available(self) -> int:
         """How many slots are free."""
-        (state,) = self.machine.all(gets([self.key]), CounterState)
+        state = self.machine.one(one_step("get", self.key), CounterState)
         return max(0, self.most - state.cumulative)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:

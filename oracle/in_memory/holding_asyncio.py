@@ -14,7 +14,7 @@ from oracle.in_memory.arguments import (
     checked_policy,
     checked_positive,
     checked_timeout,
-    gets,
+    one_step,
 )
 from oracle.in_memory.holding import BaseLimit
 from oracle.in_memory.machine import Machine, Slot
@@ -104,7 +104,7 @@ class AsyncInMemoryLimit(BaseLimit):
     async def available(self) -> int:
         """How many slots are free."""
         await asyncio.sleep(0)
-        (state,) = self.machine.all(gets([self.key]), CounterState)
+        state = self.machine.one(one_step("get", self.key), CounterState)
         return max(0, self.most - state.cumulative)
 
     def __call__(

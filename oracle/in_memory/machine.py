@@ -6,14 +6,12 @@ server's lock, which is reentrant.
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
 from oracle import model
-from oracle.in_memory.arguments import checked_int, checked_name
 from oracle.in_memory.server import LOST_REPLY, NOT_EXECUTED, InMemoryServer
 from oracle.in_memory.types import InMemoryError, registered
 from oracle.model import Change, CounterState
@@ -23,11 +21,17 @@ Result = TypeVar("Result", CounterState, Change)
 
 
 class Machine:
-    """An instance in memory.
+    """An instance in memory, in one partition.
+
+    Args:
+        server: the `InMemoryServer`.
+        place: what the server calls the partition: the prefix, if it is not divided (R21).
+        instance: the model's.
+        claim: called before each call: it raises an error if the prefix is divided otherwise.
 
     Attributes:
         server: the `InMemoryServer`.
-        prefix: the namespace.
+        place: what the server calls the partition.
         instance: the model's.
         holding: what its holders hold (R20).
         lines: who waits for a slot, in order, for each key and limit.
@@ -35,17 +39,16 @@ class Machine:
     """
 
     def __init__(
-        self, server: InMemoryServer, prefix: str, threshold: int, instance_id: str | None
+        self,
+        server: InMemoryServer,
+        place: str,
+        instance: model.Instance,
+        claim: Callable[[], None],
     ) -> None:
         self.server = server
-        self.prefix = checked_name(prefix, "prefix", forbidden=":{}")
-        name = str(uuid.uuid4()) if instance_id is None else instance_id
-        threshold = checked_int(threshold, "dead_instance_threshold_ms")
-        if not 1 <= threshold <= model.LIMIT:
-            raise ValueError(
-                f"dead_instance_threshold_ms must be from 1 to 2^53 - 1, not {threshold}"
-            )
-        self.instance = model.Instance(checked_name(name, "instance_id"), threshold)
+        self.place = place
+        self.instance = instance
+        self._claim = claim
         self._rounds = model.Rounds()
         self.holding = r20.Holding()
         self.lines: dict[tuple[str, int], deque[object]] = {}
@@ -66,12 +69,12 @@ class Machine:
     # --- Calls -----------------------------------------------------------------------------------
 
     def one(self, step: tuple[str, model.Step], kind: type[Result]) -> Result:
-        return _the_result(self._results((step,), kind))
+        (result,) = self.results((step,), kind)
+        if isinstance(result, InMemoryError):
+            raise result
+        return result
 
-    def all(self, steps: model.Steps, kind: type[Result]) -> list[Result]:
-        return _all_results(self._results(steps, kind))
-
-    def _results(self, steps: model.Steps, kind: type[Result]) -> list[Result | InMemoryError]:
+    def results(self, steps: model.Steps, kind: type[Result]) -> list[Result | InMemoryError]:
         """What became of each step, as the caller gets it."""
         made = self.run(lambda: steps)
         return [
@@ -88,6 +91,7 @@ class Machine:
 
     def _run(self, todo: model.Steps, again: bool = False) -> model.Made:
         """Make a call. What is owed goes with it, and first (R20)."""
+        self._claim()
         while self._noted:
             key, count, life = self._noted.popleft()
             if life == self._life:
@@ -102,7 +106,7 @@ class Machine:
 
     def _make(self, begun: model.Instance) -> model.Made:
         """Make the call that has begun: it gets through, unless the server was told otherwise."""
-        state, instance = self.server.state(self.prefix), begun
+        state, instance = self.server.state(self.place), begun
         failure: str | None = None
         tried = False
         while instance.call is not None and not instance.call.done:
@@ -120,12 +124,13 @@ class Machine:
                 instance = model.give_up(instance, arrived=failure != NOT_EXECUTED)
         failed = instance.call.failure if instance.call is not None else ""
         instance, outcomes = model.finish(instance)
-        self.server.keep(self.prefix, state)
+        self.server.keep(self.place, state)
         return model.Made(instance, outcomes, failed)
 
     def heartbeat(self) -> None:
         """R4, R10, R18: say that it is alive, set what it holds again, look after its counters."""
         with self.server.lock:
+            self._claim()
             made = self._run((), again=True) if self.holding != r20.Holding() else None
             if made is None or not made.failure:
                 made, self._rounds = model.make_heartbeat(self.instance, self._rounds, self._make)
@@ -144,7 +149,7 @@ class Machine:
 
     def clear(self) -> None:
         existing = self.server.existing
-        _raise_first(self.run(lambda: model.clear_steps(self.instance, existing(self.prefix))))
+        _raise_first(self.run(lambda: model.clear_steps(self.instance, existing(self.place))))
 
     # --- Holding (R20) ---------------------------------------------------------------------------
 
@@ -222,14 +227,7 @@ def _result(
     return cast(Result, made)  # it has the same attributes
 
 
-def _the_result(results: list[Result | InMemoryError]) -> Result:
-    (result,) = results
-    if isinstance(result, InMemoryError):
-        raise result
-    return result
-
-
-def _all_results(results: list[Result | InMemoryError]) -> list[Result]:
+def all_results(results: list[Result | InMemoryError]) -> list[Result]:
     """The results; or the first error is raised, after all steps have run (R2)."""
     for error in results:
         if isinstance(error, InMemoryError):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from oracle import model
+from oracle.in_memory.types import registered
 
 NOT_EXECUTED = "not executed"
 LOST_REPLY = "lost reply"
@@ -46,6 +47,7 @@ class InMemoryServer:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self._prefixes: dict[str, model.Server] = {}
+        self._divided: dict[str, int] = {}
         self._failures: deque[str] = deque()
         self._watchers: dict[Callable[[], None], None] = {}
 
@@ -59,6 +61,7 @@ class InMemoryServer:
     def flush(self) -> None:
         """Lose everything, as `FLUSHALL` does."""
         self._prefixes.clear()
+        self._divided.clear()
         self.notify()
 
     # --- Failures --------------------------------------------------------------------------------
@@ -111,6 +114,14 @@ class InMemoryServer:
     def existing(self, prefix: str) -> set[str]:
         """The keys of all counters that exist (R18)."""
         return model.existing_counters(self.state(prefix))
+
+    def claim(self, prefix: str, partitions: int) -> None:
+        """R21: note that the prefix is divided into so many partitions; PartitionsError if it is
+        divided otherwise already."""
+        if not self.is_down:
+            there = self._divided.setdefault(prefix, partitions)
+            if there != partitions:
+                raise registered().partitions_error(prefix, there, partitions)
 
     # --- Those that wait -------------------------------------------------------------------------
 

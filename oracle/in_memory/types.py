@@ -47,6 +47,10 @@ class OutcomeUnknownError(InMemoryError):
     """The call was sent and no reply came: it was executed once, or not at all (R12)."""
 
 
+class PartitionsError(InMemoryError):
+    """R21: the prefix is divided into another number of partitions. Nothing changed."""
+
+
 class LimitReached(InMemoryError):
     """R20: no slot of a limit was free.
 
@@ -68,6 +72,7 @@ class Types(NamedTuple):
     NotExecutedError: type[InMemoryError]
     OutcomeUnknownError: type[InMemoryError]
     LimitReached: type[InMemoryError]
+    PartitionsError: type[InMemoryError]
 
     def state(self, state: CounterState) -> CounterState:
         made: CounterState = self.CounterState(*state)
@@ -78,6 +83,12 @@ class Types(NamedTuple):
             self.state(change.new), self.state(change.old), change.applied
         )
         return made
+
+    def partitions_error(self, prefix: str, there: int, asked: int) -> InMemoryError:
+        error = self.PartitionsError.__new__(self.PartitionsError, prefix, there, asked)
+        error.__dict__.update(found=2, known=1, there=there, asked=asked, _prefix=prefix)
+        error.args = (prefix, there, asked)
+        return error
 
     def limit_reached(self, key: str, most: int) -> InMemoryError:
         error = self.LimitReached.__new__(self.LimitReached)
@@ -94,6 +105,7 @@ OWN = Types(
     NotExecutedError,
     OutcomeUnknownError,
     LimitReached,
+    PartitionsError,
 )
 
 

@@ -9,6 +9,7 @@ Read the modules in this order:
 4. `instance.py`: the client side, that is, what an instance sends, learns and remembers.
 5. `housekeeping.py`: what a heartbeat does besides.
 6. `calls.py`: which requests a whole call of the public API takes, and R1.
+7. `partitions.py`: which partition a key belongs to.
 
 The machine favours clarity over speed. States are immutable and hashable, nothing is cached, and
 there is no I/O, threading, clock or randomness. It implements R1 to R19 of `spec/RULES.md`, and
@@ -92,6 +93,12 @@ from oracle.model.operations import (
     step_result,
     writes,
 )
+from oracle.model.partitions import (
+    MOST_PARTITIONS,
+    partition_name,
+    partition_of,
+    slot_of,
+)
 from oracle.model.server import Serve, serve, tick
 from oracle.model.state import HERE, Counter, Server, Session, Slice
 
@@ -110,6 +117,7 @@ __all__ = [
     "LOOKS",
     "METHODS",
     "MOST_COUNTERS",
+    "MOST_PARTITIONS",
     "MOST_STEPS",
     "NOT_EXECUTED",
     "OPERATIONS",
@@ -170,10 +178,13 @@ __all__ = [
     "make_steps",
     "method",
     "name_error",
+    "partition_name",
+    "partition_of",
     "plan",
     "recall",
     "run_steps",
     "serve",
+    "slot_of",
     "speak",
     "step_result",
     "tick",

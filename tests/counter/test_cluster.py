@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,55 +12,35 @@ import redis
 import redis.asyncio
 import redis.asyncio.retry
 from redis.backoff import ConstantBackoff
-from redis.crc import key_slot
 from redis.retry import Retry
 
 import distkit.asyncio
 from distkit import NotExecutedError, StrictInstanceAwareCounter
 from tests.conftest import REAL
-from tests.harness.servers import RedisServer
+from tests.harness.deployments import HOST, Cluster, slot_of
 
-SLOT = key_slot(b"distkit:{p}:keys")
-HOST = "127.0.0.1"
+SLOT = slot_of("p")
 
 
 class TwoNodes:
-    """A cluster of two nodes; the first owns every slot."""
+    """A cluster of two masters. The prefix's slot moves from the first of `nodes` to the second."""
 
-    def __init__(self, servers: list[RedisServer]) -> None:
-        self.servers = servers
-        self.nodes: list[Any] = [server.client() for server in servers]
-        first = self.nodes[0]
-        first.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
-        first.execute_command("CLUSTER", "MEET", HOST, servers[1].port)
-        self.ids = [
-            node.execute_command("CLUSTER", "MYID", NEVER_DECODE=True) for node in self.nodes
-        ]
-        for node in self.nodes:
-            while (
-                b"cluster_state:ok"
-                not in node.execute_command("CLUSTER", "INFO", NEVER_DECODE=True)
-                or b"cluster_known_nodes:2"
-                not in node.execute_command("CLUSTER", "INFO", NEVER_DECODE=True)
-                or b"handshake" in node.execute_command("CLUSTER", "NODES", NEVER_DECODE=True)
-            ):
-                time.sleep(0.02)
+    def __init__(self) -> None:
+        self.cluster = Cluster(REAL[-1], masters=2, replicas=0)
+        self.source = self.cluster.owner_of(SLOT)
+        self.target = self.cluster.another_master(self.source)
 
     def begin_moving(self) -> None:
         """The prefix's slot is about to move; no key has yet."""
-        first, second = self.nodes
-        second.execute_command("CLUSTER", "SETSLOT", SLOT, "IMPORTING", self.ids[0])
-        first.execute_command("CLUSTER", "SETSLOT", SLOT, "MIGRATING", self.ids[1])
+        self.cluster.begin_moving(SLOT, self.source, self.target)
 
     def move(self, *names: str) -> None:
         """Move these keys."""
-        to = (HOST, self.servers[1].port, "", 0, 5000, "KEYS", *names)
-        self.nodes[0].execute_command("MIGRATE", *to)
+        self.cluster.move_keys(self.source, self.target, names)
 
     def end_moving(self) -> None:
         """The second node owns the slot."""
-        for node in reversed(self.nodes):
-            node.execute_command("CLUSTER", "SETSLOT", SLOT, "NODE", self.ids[1])
+        self.cluster.end_moving(SLOT, self.source, self.target)
 
     def names(self) -> list[str]:
         return [f"distkit:{{p}}:{name}" for name in ("instances", "keys", "counter:k")]
@@ -69,20 +48,19 @@ class TwoNodes:
 
 @pytest.fixture
 def nodes() -> Iterator[TwoNodes]:
-    servers = [RedisServer(REAL[-1], "--cluster-enabled", "yes", tcp=True) for _ in range(2)]
-    yield TwoNodes(servers)
-    for server in servers:
-        server.stop()
+    nodes = TwoNodes()
+    yield nodes
+    nodes.cluster.stop()
 
 
 def _client(nodes: TwoNodes, retries: int = 20) -> Any:
     retry = Retry(ConstantBackoff(0.05), retries)
-    return redis.RedisCluster(host=HOST, port=nodes.servers[0].port, retry=retry)
+    return redis.RedisCluster(host=HOST, port=nodes.source.port, retry=retry)
 
 
 def _async_client(nodes: TwoNodes, retries: int = 20) -> Any:
     retry = redis.asyncio.retry.Retry(ConstantBackoff(0.05), retries)
-    return redis.asyncio.RedisCluster(host=HOST, port=nodes.servers[0].port, retry=retry)
+    return redis.asyncio.RedisCluster(host=HOST, port=nodes.source.port, retry=retry)
 
 
 def test_a_counter_goes_with_its_slot(nodes: TwoNodes) -> None:
@@ -95,7 +73,7 @@ def test_a_counter_goes_with_its_slot(nodes: TwoNodes) -> None:
     assert counter.inc("k") == (3, 3)
     nodes.end_moving()
     assert counter.inc("k") == (4, 4)
-    assert nodes.nodes[1].exists("distkit:{p}:counter:k") == 1
+    assert nodes.target.client().exists("distkit:{p}:counter:k") == 1
 
 
 def test_an_asyncio_counter_goes_with_its_slot(nodes: TwoNodes) -> None:
@@ -164,6 +142,6 @@ def test_a_move_that_takes_too_long_executes_nothing(nodes: TwoNodes) -> None:
 
 def test_a_node_that_refuses_connections_executed_nothing(nodes: TwoNodes) -> None:
     counter = StrictInstanceAwareCounter(_client(nodes, retries=1), "p")
-    nodes.servers[0].stop()
+    nodes.source.stop()
     with pytest.raises(NotExecutedError):
         counter.inc("k")

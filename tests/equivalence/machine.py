@@ -137,6 +137,13 @@ class CounterMachine(RuleBasedStateMachine):
     ) -> None:
         self.world.call_many(self._who(data), todo, self._met(fates))
 
+    @rule(data=st.data(), key=keys, edge=st.sampled_from([model.LIMIT, -model.LIMIT]))
+    def call_on_after_a_refusal(self, data: st.DataObject, key: str, edge: int) -> None:
+        """A step in the middle of a request is refused, and the others run (R2)."""
+        sign = 1 if edge > 0 else -1
+        todo = [("set_on_instance", sign * 3), ("inc", edge), ("inc", sign)]
+        self.world.call_many(self._who(data), [(key, model.Step(*step)) for step in todo])
+
     @rule(data=st.data(), key=keys, count=small_counts, times=st.integers(2, 5), fates=fates)
     def call_again_and_again(
         self, data: st.DataObject, key: str, count: int, times: int, fates: Sequence[Fate]
@@ -275,9 +282,13 @@ class CounterMachine(RuleBasedStateMachine):
     @rule(data=st.data(), key=keys, lost=st.integers(0, 3))
     def live_again(self, data: st.DataObject, key: str, lost: int) -> None:
         """An instance crashes, and a new one with its id starts from nothing (R17), perhaps after
-        some requests of it were lost."""
+        some requests of it were lost. The life before it may have been short, so that the numbers
+        of their requests meet."""
         who = self._who(data)
         self.world.live_again(who)
+        if data.draw(st.booleans(), label="a short life"):
+            self.world.call(who, key, "inc", 1)
+            self.world.live_again(who)
         for _ in range(lost):
             self.world.call(who, key, "get", 0, (Fate.REQUEST_LOST,) * 3)
         self.world.heartbeat(who)
@@ -355,12 +366,39 @@ class CounterMachine(RuleBasedStateMachine):
             world.restore(lost, -1)
         else:
             world.lose(lost)
-        if world.copies and data.draw(st.booleans(), label="late copy"):
+        is_late = data.draw(st.booleans(), label="late copy")
+        if is_late and world.copies:
             world.deliver_copy(-1)
         if data.draw(st.booleans(), label="heartbeat"):
             world.heartbeat(owner)
         world.call(self._who(data), key, "get")
         world.call(owner, key, "get")
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys)
+    def lose_the_list(self, data: st.DataObject, key: str) -> None:
+        """The list of counters is lost, and an owner counts on from 0 (R10)."""
+        world, who = self.world, self._who(data)
+        world.call(who, key, "inc", 1)
+        world.call(who, key, "dec", 1)
+        world.call(self._who(data), key, "inc", 5)
+        world.lose(PREFIX_KEYS)
+        world.call(who, key, "inc", 1)
+        world.call(self._who(data), key, "get")
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys)
+    def restore_what_has_vanished(self, data: st.DataObject, key: str) -> None:
+        """A counter vanishes, and then an older copy of it is there again (R10, R18)."""
+        world, who = self.world, self._who(data)
+        world.call(who, key, "inc", 3)
+        world.snapshot()
+        world.call(who, key, data.draw(st.sampled_from(["delete", "delete_on_instance"])), 0)
+        world.heartbeat(who)
+        world.heartbeat(who)
+        world.restore(key, -1)
+        world.call(self._who(data), key, "get")
+        world.call(who, key, "inc", 1)
 
     @precondition(lambda self: self.faults)
     @rule(data=st.data(), key=keys, given_up=_given_up)

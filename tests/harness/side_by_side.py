@@ -436,7 +436,7 @@ class SideBySide:
         counter = self.instances[name].counter
         made = [[(_production(*item), item) for item in steps] for steps in callers]
         whose = {id(step): (who, item) for who, steps in enumerate(made) for step, item in steps}
-        groups = _written_down(driver_of(counter).instance)
+        groups = _written_down(driver_of(counter))
         self._begin(fates)
         answers = counter.together([[step for step, _ in steps] for steps in made])
         self.wall, left = self._wall_before, deque(fates)
@@ -796,14 +796,17 @@ def _production(key: str, step: model.Step) -> ProductionStep:
     return ProductionStep(key, letter, step.count, step.op == "delete_on_instance", when)
 
 
-def _written_down(session: Any) -> list[list[ProductionStep]]:
-    """Record the steps of each call that the instance begins from now on. Returns the record."""
+def _written_down(driver: Any) -> list[list[ProductionStep]]:
+    """Record the steps of each group of callers that is served from now on: the steps that the
+    callers brought, since a call may repeat one of them instead. Returns the record."""
     groups: list[list[ProductionStep]] = []
+    session = driver.instance
     begin = type(session).begin
 
     def beginning(call: Call) -> None:
         if call is not session.call:
-            groups.append(list(call.steps))
+            groups.append([step for steps, _, _ in driver.queue.group for step in steps])
+            assert groups[-1] == list(call.steps)
         begin(session, call)
 
     session.begin = beginning

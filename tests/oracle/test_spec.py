@@ -22,7 +22,11 @@ SPEC = ROOT / "spec"
 PAGES = {path.name: path.read_text("utf-8") for path in SPEC.glob("*.md")}
 
 RULES = re.findall(r"^### (R\d+)\. ", PAGES["RULES.md"], re.M)
-NAMED_ELSEWHERE = {"R1": "counter/test_bad_input.py", "R20": "oracle/test_holding.py"}
+NAMED_ELSEWHERE = {
+    "R1": "counter/test_bad_input.py",
+    "R20": "oracle/test_holding.py",
+    "R21": "oracle/test_partitions.py",
+}
 HISTORIES = {scenario.name: scenario for scenario in SCENARIOS}
 
 

@@ -34,7 +34,7 @@ class Fast(NamedTuple):
     why_not: str
     build: Callable[[], None]
     glue: tuple[str, ...]
-    count: tuple[str, ...]
+    counts: tuple[str, ...]
 
 
 PORTS = {
@@ -98,7 +98,7 @@ TIMES = 400
 @contextmanager
 def counting(fast: Fast, server: RedisServer | FaultyProxy) -> Iterator[subprocess.Popen[str]]:
     child = subprocess.Popen(
-        [*fast.count, "both", "k", str(TIMES), str(THRESHOLD_MS)],
+        [*fast.counts, "both", "k", str(TIMES), str(THRESHOLD_MS)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
