@@ -228,7 +228,9 @@ def test_status_1_differs_and_the_saved_history_is_played_again(tmp_path: Path) 
 @pytest.mark.parametrize("fault", [*broken_port.FAULTS, *broken_port.HELLOS])
 def test_status_2_the_port_broke(tmp_path: Path, fault: str) -> None:
     limit = "1" if fault == "hangs" else "20"
-    done = oracle("verify", "--timeout", limit, "--", *BROKEN, fault, folder=tmp_path)
+    # Without bad keys every answer is the same: one too many is then nothing but one too many.
+    options = ("--timeout", limit, "--small-counts")
+    done = oracle("verify", *options, "--", *BROKEN, fault, folder=tmp_path)
     assert done.returncode == 2, done.stderr
     said = {
         "crashes": "the port's own last words",
