@@ -128,7 +128,9 @@ def test_a_server_on_which_nothing_can_be_restored_is_checked_without_rollbacks(
 ) -> None:
     """A managed Redis, for instance. The report names what is left out."""
     with real_server.client() as client:
-        client.execute_command("ACL", "SETUSER", "guest", "on", ">secret", "~*", "+@all", "-restore")
+        client.execute_command(
+            "ACL", "SETUSER", "guest", "on", ">secret", "~*", "+@all", "-restore"
+        )
         monkeypatch.setenv("DISTKIT_URL", f"redis://guest:secret@127.0.0.1:{real_server.port}")
         with started(*OURS) as port:
             found = conform(port, Plan(("faults",), ("R17",), 10))
