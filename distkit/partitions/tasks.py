@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from distkit.base import Options
@@ -22,7 +22,8 @@ class TaskPartition(TaskDriver):
     def __init__(self, client: Any, family: Family, space: Keyspace, options: Options) -> None:
         self._family = family
         super().__init__(client, space, options)
-        self._send_unmarked, self.send = self.send, self._send_marked
+        self._send_unmarked = self.send
+        self.send: Callable[[Request], Awaitable[Reply]] = self._send_marked
 
     def new_name(self) -> str:
         return self._family.name

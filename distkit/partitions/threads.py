@@ -31,7 +31,8 @@ class ThreadPartition(ThreadDriver):
     def __init__(self, client: Any, family: Family, space: Keyspace, options: Options) -> None:
         self._family = family
         super().__init__(client, space, options)
-        self._send_unmarked, self.send = self.send, self._send_marked
+        self._send_unmarked = self.send
+        self.send: Callable[[Request], Reply] = self._send_marked
 
     def new_name(self) -> str:
         return self._family.name
