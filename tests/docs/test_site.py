@@ -120,8 +120,8 @@ def test_the_pages_of_the_tree_are_on_the_site(site: Path) -> None:
 
 
 def test_a_link_to_a_file_that_is_gone_is_an_error() -> None:
-    with pytest.raises(ExtensionError, match=r"no GONE\.md"):
-        with_links_of_the_site("see [there](GONE.md)", ROOT / "spec", DOCS / "spec/rules")
+    with pytest.raises(ExtensionError, match=r"no Gone\.md"):
+        with_links_of_the_site("see [there](Gone.md)", ROOT / "spec", DOCS / "spec/rules")
 
 
 def test_a_page_that_names_what_does_not_exist_is_not_built(tmp_path: Path) -> None:
