@@ -163,7 +163,8 @@ def _answers(c: Constants) -> list[str]:
         "**The first bottleneck** for 1 million instances and 10 million keys is that an open "
         f"looks through all sessions: it keeps its shard for {longest:,.0f} ms, and with 20 a "
         "second nothing else gets through. Partitions divide calls, counters and slices. But an "
-        "instance that uses keys of every partition has a session, heartbeats and an open in each of them. "
-        "So let an instance use few partitions, or divide the instances among several prefixes. "
-        "The second bottleneck is heartbeats: a longer threshold makes them as much rarer.",
+        "instance that uses keys of every partition has a session, heartbeats and an open in each "
+        "of them. So let an instance use few partitions, or divide the instances among several "
+        "prefixes. The second bottleneck is heartbeats: a longer threshold makes them as much "
+        "rarer.",
     ]

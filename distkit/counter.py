@@ -87,7 +87,7 @@ class StrictInstanceAwareCounter(CounterBase):
         partitions: into how many partitions the prefix is divided, from 1 to 256 (R21). All
             programs that share a prefix give the same number. The partitions of a prefix spread
             over the shards of a cluster; a key belongs to one of them, and each has a session, and
-            a line of callers, of its own.
+            a line of callers, of its own. Requests and events are those of each partition.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.

@@ -88,6 +88,11 @@ def begin_to_beat(driver: Driver) -> bool:
     return promised > 0
 
 
+def is_resting(driver: Driver) -> bool:
+    """Whether a partition has nothing to keep alive, and has said so."""
+    return not driver.instance.promise_ms
+
+
 class Partitions(Generic[DriverT]):
     """The drivers of a counter, one for each partition that was used.
 

@@ -10,7 +10,7 @@ from distkit.base import Options
 from distkit.core.instance import Reply, Request
 from distkit.core.operations import Step
 from distkit.keys import Keyspace
-from distkit.partitions.shared import Family, Partitions, begin_to_beat, results
+from distkit.partitions.shared import Family, Partitions, begin_to_beat, is_resting, results
 from distkit.tasks import TaskDriver
 
 T = TypeVar("T")
@@ -31,6 +31,10 @@ class TaskPartition(TaskDriver):
     async def heartbeat(self) -> None:
         if begin_to_beat(self):
             await super().heartbeat()
+
+    async def clean_up(self) -> None:
+        if not is_resting(self):
+            await super().clean_up()
 
     async def _send_marked(self, request: Request) -> Reply:
         if self._family.needs_mark(request):
