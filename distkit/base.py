@@ -105,7 +105,7 @@ class Driver(ABC):
     observer: Observer
     sweep: Sweep
     is_alive: bool
-    partitions: Final = 1
+    partitions: Final[int] = 1
 
     def __init__(self, client: object, prefix: str | Keyspace, options: Options) -> None:
         given = options.instance_id

@@ -110,9 +110,9 @@ class PartitionsError(LayoutError):
 
     def __init__(self, prefix: str, there: int | None, asked: int) -> None:
         super().__init__(*((1, 2) if there == 1 else (2, 1)), prefix)
-        self.args = (prefix, there, asked)
-        self.there = there
-        self.asked = asked
+        self.args: tuple[str, int | None, int] = (prefix, there, asked)
+        self.there: int | None = there
+        self.asked: int = asked
 
     def __str__(self) -> str:
         if self.there == 1:

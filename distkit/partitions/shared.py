@@ -25,7 +25,7 @@ from distkit.core.batching import results_of
 from distkit.core.instance import Outcome, Purpose, Request
 from distkit.core.pulse import promise_ms
 from distkit.keys import Keyspace, checked_key, checked_name
-from distkit.redis.script import Mark
+from distkit.redis.script import Clock, Mark
 
 DriverT = TypeVar("DriverT", bound=Driver)
 
@@ -43,8 +43,8 @@ class Family:
     """
 
     def __init__(self, prefix: str, partitions: int, instance_id: str | None) -> None:
-        self.space = Keyspace(prefix)
-        self.partitions = partitions
+        self.space: Keyspace = Keyspace(prefix)
+        self.partitions: int = partitions
         self._is_marked = False
         self._process = os.getpid()
         self._name = str(uuid.uuid4()) if instance_id is None else instance_id
@@ -88,6 +88,11 @@ def begin_to_beat(driver: Driver) -> bool:
     return promised > 0
 
 
+def is_resting(driver: Driver) -> bool:
+    """Whether a partition has nothing to keep alive, and has said so."""
+    return not driver.instance.promise_ms
+
+
 class Partitions(Generic[DriverT]):
     """The drivers of a counter, one for each partition that was used.
 
@@ -105,12 +110,12 @@ class Partitions(Generic[DriverT]):
     """
 
     def __init__(self, client: Any, prefix: str, partitions: int, options: Options) -> None:
-        self.client = client
-        self.clock_ms = options.clock_ms
-        self.partitions = partitions
-        self.family = Family(prefix, partitions, options.instance_id)
+        self.client: Any = client
+        self.clock_ms: Clock | None = options.clock_ms
+        self.partitions: int = partitions
+        self.family: Family = Family(prefix, partitions, options.instance_id)
         self.drivers: dict[int, DriverT] = {}
-        self.is_alive = False
+        self.is_alive: bool = False
         self._options = options
         self.driver(0)  # it checks the other arguments, and sends nothing
 

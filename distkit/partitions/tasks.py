@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from distkit.base import Options
 from distkit.core.instance import Reply, Request
 from distkit.core.operations import Step
 from distkit.keys import Keyspace
-from distkit.partitions.shared import Family, Partitions, begin_to_beat, results
+from distkit.partitions.shared import Family, Partitions, begin_to_beat, is_resting, results
 from distkit.tasks import TaskDriver
 
 T = TypeVar("T")
@@ -22,7 +22,8 @@ class TaskPartition(TaskDriver):
     def __init__(self, client: Any, family: Family, space: Keyspace, options: Options) -> None:
         self._family = family
         super().__init__(client, space, options)
-        self._send_unmarked, self.send = self.send, self._send_marked
+        self._send_unmarked = self.send
+        self.send: Callable[[Request], Awaitable[Reply]] = self._send_marked
 
     def new_name(self) -> str:
         return self._family.name
@@ -30,6 +31,10 @@ class TaskPartition(TaskDriver):
     async def heartbeat(self) -> None:
         if begin_to_beat(self):
             await super().heartbeat()
+
+    async def clean_up(self) -> None:
+        if not is_resting(self):
+            await super().clean_up()
 
     async def _send_marked(self, request: Request) -> Reply:
         if self._family.needs_mark(request):

@@ -16,7 +16,7 @@ from distkit.base import Options
 from distkit.core.instance import Reply, Request
 from distkit.core.operations import Step
 from distkit.keys import Keyspace
-from distkit.partitions.shared import Family, Partitions, begin_to_beat, results
+from distkit.partitions.shared import Family, Partitions, begin_to_beat, is_resting, results
 from distkit.threads import ThreadDriver
 
 T = TypeVar("T")
@@ -31,7 +31,8 @@ class ThreadPartition(ThreadDriver):
     def __init__(self, client: Any, family: Family, space: Keyspace, options: Options) -> None:
         self._family = family
         super().__init__(client, space, options)
-        self._send_unmarked, self.send = self.send, self._send_marked
+        self._send_unmarked = self.send
+        self.send: Callable[[Request], Reply] = self._send_marked
 
     def new_name(self) -> str:
         return self._family.name
@@ -39,6 +40,10 @@ class ThreadPartition(ThreadDriver):
     def heartbeat(self) -> None:
         if begin_to_beat(self):
             super().heartbeat()
+
+    def clean_up(self) -> None:
+        if not is_resting(self):
+            super().clean_up()
 
     def _send_marked(self, request: Request) -> Reply:
         if self._family.needs_mark(request):

@@ -58,7 +58,7 @@ class Site:
     def server(self) -> RedisServer:
         """The master that serves the prefix."""
         deployment: Deployment = self.deployment
-        return deployment.serving(self.fleet.prefix)
+        return deployment.serving(self.fleet.place)
 
     def rounds(self, seconds: float, every: float) -> Iterable[int]:
         """Do something again and again, for so many seconds at full pace."""
@@ -289,7 +289,7 @@ def a_slot_moves_counters_first(site: Site) -> None:
 
 def _move_to_and_fro(site: Site, order: Callable[[bytes], Any]) -> None:
     cluster: Cluster = site.deployment
-    slot = slot_of(site.fleet.prefix)
+    slot = slot_of(site.fleet.place)
     for number in range(max(2, int(4 * site.pace))):
         source = site.server
         target = cluster.another_master(source)
@@ -325,12 +325,14 @@ class Row(NamedTuple):
         deployment: "standalone", "sentinel" or "cluster".
         fault: the function.
         loses: whether Redis may lose acknowledged writes.
+        partitions: into how many the prefix is divided.
     """
 
     name: str
     deployment: str
     fault: Callable[[Site], None]
     loses: bool = False
+    partitions: int = 1
 
 
 FAULTS: Final = (
@@ -366,4 +368,25 @@ FAULTS: Final = (
     Row("graceful failover", "cluster", the_cluster_fails_over_gracefully),
     Row("frozen master returns", "cluster", a_frozen_master_returns, loses=True),
     Row("takeover, old master returns", "cluster", a_replica_takes_over, loses=True),
+    Row("6 partitions, no fault", "cluster", nothing, partitions=6),
+    Row(
+        "6 partitions, one slot moved key by key",
+        "cluster",
+        a_slot_moves_sessions_first,
+        partitions=6,
+    ),
+    Row(
+        "6 partitions, kill -9 of a master",
+        "cluster",
+        the_master_is_killed,
+        loses=True,
+        partitions=6,
+    ),
+    Row(
+        "6 partitions, a frozen master returns",
+        "cluster",
+        a_frozen_master_returns,
+        loses=True,
+        partitions=6,
+    ),
 )

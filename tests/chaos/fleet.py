@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from redis.exceptions import RedisError
 
 from distkit import DistkitError, StrictInstanceAwareCounter
+from distkit.core.partitions import name_of, partition_of
 from tests.chaos.books import GlobalCall, Reset, unexplained
 from tests.chaos.clients import Steering, client_of
 from tests.chaos.worker import PROBE
@@ -153,11 +154,21 @@ class Fleet:
         address: the deployment.
         prefix: the namespace; no other fleet has used it.
         workers: how many.
+        partitions: into how many the prefix is divided (R21).
         mutant: the defect that is planted in the script, if any.
+
+    Attributes:
+        place: the prefix; or the partition of PROBE, which is the one that faults happen to.
     """
 
-    def __init__(self, address: Address, prefix: str, workers: int, mutant: str = "") -> None:
+    def __init__(
+        self, address: Address, prefix: str, workers: int, partitions: int = 1, mutant: str = ""
+    ) -> None:
         self.address, self.prefix, self._mutant = address, prefix, mutant
+        self.place = prefix
+        self._partitions = partitions
+        if partitions > 1:
+            self.place = name_of(prefix, partition_of(PROBE, partitions), partitions)
         self.steering = Steering()
         self.workers: list[Process] = []
         self.gone: list[Process] = []
@@ -175,6 +186,7 @@ class Fleet:
                 "prefix": self.prefix,
                 "instance_id": f"worker-{self._number}",
                 "threshold_ms": THRESHOLD_MS,
+                "partitions": self._partitions,
                 "weight": 1000 + self._number,
                 "style": STYLES[self._number % 2],
                 "seed": f"{self.prefix}/{self._number}",
@@ -190,7 +202,9 @@ class Fleet:
         """A counter of this process on the same prefix."""
         client = client_of(self.address, self.steering)
         options: Any = {"dead_instance_threshold_ms": THRESHOLD_MS, "instance_id": name}
-        return StrictInstanceAwareCounter(client, self.prefix, **options)
+        return StrictInstanceAwareCounter(
+            client, self.prefix, partitions=self._partitions, **options
+        )
 
     def expected(self) -> int:
         """What the total of PROBE should be."""

@@ -81,7 +81,9 @@ class Chaos:
         deployment = self._deployment(row.deployment)
         self._number += 1
         deployment.wait()
-        fleet = Fleet(deployment.address, f"chaos-{self._number}", WORKERS, self._mutant)
+        fleet = Fleet(
+            deployment.address, f"chaos-{self._number}", WORKERS, row.partitions, self._mutant
+        )
         try:
             observer = Observer(fleet)
             observer.start()

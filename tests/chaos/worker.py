@@ -135,8 +135,9 @@ class Worker(ABC):
     """What the threads and the tasks have in common.
 
     Args:
-        settings: `address`, `prefix`, `instance_id`, `threshold_ms`, `weight` (the slice of PROBE),
-            `style` ("threads" or "tasks"), `seed`, and the `mutant` that is planted, if any.
+        settings: `address`, `prefix`, `instance_id`, `threshold_ms`, `partitions`, `weight` (the
+            slice of PROBE), `style` ("threads" or "tasks"), `seed`, and the `mutant` that is
+            planted, if any.
     """
 
     kind: Any
@@ -231,6 +232,7 @@ class Worker(ABC):
             settings["prefix"],
             instance_id=settings["instance_id"],
             dead_instance_threshold_ms=settings["threshold_ms"],
+            partitions=settings["partitions"],
         )
         for mutant in MUTANTS:
             if mutant.name == settings.get("mutant"):

@@ -323,6 +323,24 @@ def test_heartbeats_go_only_where_something_is_held(newest_server: RedisServer) 
         _until(lambda: bool(resting.instance.promise_ms))
 
 
+def test_a_partition_that_rests_sends_nothing_at_all(newest_server: RedisServer) -> None:
+    """Neither heartbeats nor the sweep."""
+    admin = newest_server.client()
+
+    def commands() -> int:
+        return int(admin.info("stats")["total_commands_processed"])
+
+    with _counter(newest_server.client(), dead_instance_threshold_ms=150) as counter:
+        counter.inc("k")
+        counter.dec("k")
+        used: Any = drivers_of(counter)[partition_of("k", 3)]
+        _until(lambda: not used.instance.memory and not used.instance.promise_ms)
+        time.sleep(0.2)
+        before = commands()
+        time.sleep(0.5)
+        assert commands() - before == 1, "only the question"
+
+
 def test_a_heartbeat_of_one_that_has_nothing_sends_nothing(client: redis.Redis) -> None:
     counter = _counter(client)
     counter.heartbeat()
