@@ -13,12 +13,15 @@ NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust-session
 RUST_CRATE := tests/ports/rust
 
-.PHONY: help demo test versions bench lint nightly chaos explored node conform-node conform-rust verify-rust clean
+.PHONY: help demo test docs measured versions bench lint nightly chaos explored node conform-node \
+  conform-rust verify-rust clean
 
 help:
 	@echo "make demo          show the counter at work; REDIS_URL=... shows it on your Redis"
 	@echo "make test          run the whole suite, on fakeredis and on real redis-servers"
 	@echo "make lint          check style, types, and which package may import which"
+	@echo "make docs          build the documentation in site/, strictly, and without the network"
+	@echo "make measured      take the runs again that the documentation draws and quotes"
 	@echo "make bench         measure what a call costs, against raw redis-py (BENCH_QUICK=1: briefly)"
 	@echo "make versions      test every supported redis-py on every supported Python found here"
 	@echo "make nightly       run the suite with 20 times as many Hypothesis examples"
@@ -34,6 +37,14 @@ demo: $(READY)
 
 test: $(READY) node
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+docs: $(READY)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs site
+	@echo "the documentation is in site/index.html"
+
+# Some minutes. The results are files in docs/measured/, which the pages are made of.
+measured: $(READY)
+	$(BIN)/python -m docs.measure
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
@@ -96,4 +107,4 @@ $(READY): pyproject.toml
 
 clean:
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	rm -rf .oracle $(NODE_PORT)/node_modules $(RUST_PORT)/target $(RUST_CRATE)/target
+	rm -rf .oracle site $(NODE_PORT)/node_modules $(RUST_PORT)/target $(RUST_CRATE)/target

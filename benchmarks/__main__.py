@@ -19,6 +19,7 @@ import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +72,11 @@ def some(number: int) -> int:
 
 def plural(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _per_ms(program: instead.Rust, tasks: int, calls: int) -> float:
+    """How many calls a program makes in a millisecond."""
+    return 1_000 / program.us_a_call(tasks, some(calls))
 
 
 def us_a_call(call: Callable[[], object], calls: int) -> float:
@@ -142,8 +148,7 @@ class Bench:
         assert port is not None
         for tasks, calls in ((1, 4_000), (64, 400), (512, 100)):
             theirs, ours = interleaved(
-                lambda tasks=tasks, calls=calls: 1_000 / crate.us_a_call(tasks, some(calls)),
-                lambda tasks=tasks, calls=calls: 1_000 / port.us_a_call(tasks, some(calls)),
+                partial(_per_ms, crate, tasks, calls), partial(_per_ms, port, tasks, calls)
             )
             tasks_text = "1 task" if tasks == 1 else f"{tasks} tasks"
             name = f"in Rust, {tasks_text}: the port of this counter / the Rust crate"

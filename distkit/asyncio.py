@@ -47,8 +47,7 @@ class StrictInstanceAwareCounter(CounterBase):
     Args:
         client: a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster` with any settings, or a
             fake of one.
-        prefix, dead_instance_threshold_ms, instance_id, reply_timeout_ms, on_request, on_event,
-            clock_ms, label, partitions: as for the synchronous counter.
+        prefix: the namespace. It and all others are as for the synchronous counter.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.

@@ -41,14 +41,15 @@ class StrictInstanceAwareCounter(CounterBase):
     its session is closed (R16). Failures of either are logged by the logger `distkit`.
 
     Every call is a heartbeat (R4), and can raise these errors besides its own:
-        InvalidKeyError: the key is not 1 to 255 bytes without `:`, or its Redis key holds something
-            that is not a counter (R1).
-        NotExecutedError: Redis could not be reached; the call was not executed.
-        PartitionsError: other programs divide the prefix otherwise (R21). It was not executed.
-        OutcomeUnknownError: the call was sent and got no reply. It was executed once or not at all
-            (R12).
-        redis.exceptions.ResponseError, AuthenticationError: Redis refused the call: no memory,
-            read-only, no permission. It was not executed.
+
+    * InvalidKeyError: the key is not 1 to 255 bytes without `:`, or its Redis key holds something
+      that is not a counter (R1).
+    * NotExecutedError: Redis could not be reached; the call was not executed.
+    * PartitionsError: other programs divide the prefix otherwise (R21). It was not executed.
+    * OutcomeUnknownError: the call was sent and got no reply. It was executed once or not at all
+      (R12).
+    * redis.exceptions.ResponseError, AuthenticationError: Redis refused the call: no memory,
+      read-only, no permission. It was not executed.
 
     When Redis has lost data, an instance puts back everything that it remembers before its next
     call is executed (R10). That takes about 50 ms for every 1,000 keys; the calls of that instance

@@ -214,8 +214,8 @@ class Limit:
             timeout: how long to wait for a free slot, in seconds; None: for ever.
             blocking: False: do not wait at all.
 
-        Raises, on entering:
-            LimitReached: no slot was free.
+        Raises:
+            LimitReached: on entering: no slot was free.
             NotExecutedError, OutcomeUnknownError: Redis could not be reached, and the limit was
                 made with `when_unreachable="raise"`.
         """

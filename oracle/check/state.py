@@ -125,8 +125,9 @@ class Context(NamedTuple):
         left: the bounds, as far as they are not used up.
         snapshots: what a rollback can fall back to.
         lossy: whether Redis has lost writes.
-        rolled_back: `ONE_KEY` if one key has fallen back to an earlier state, and that is all;
-            `MORE` if everything has, or if one key has and something else was lost; otherwise 0.
+        rolled_back: `ONE_KEY` if the list of counters or one counter has fallen back to an earlier
+            state, and that is all; `MORE` if everything has, or the sessions, or if one key has and
+            something else was lost; otherwise 0.
         unfound: how many of the losses nobody has found yet (R10).
         moves_of_epoch: how many sets and deletes were called so far.
         linearizations: those of each key, or None once linearizability is not checked (any more).

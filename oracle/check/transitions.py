@@ -343,10 +343,13 @@ def _lose_writes(context: Context, unfound: int) -> Context:
 
 def _restore(context: Context, number: int) -> Context:
     """The restored snapshot is used up. The others stay as long as they can still be restored.
-    Losses that nobody had found when it was made are there again."""
+    Losses that nobody had found when it was made are there again.
+
+    With the sessions, one that was closed comes back: that of an instance whose slices have been
+    removed as those of a dead one, without any loss."""
     restored = context.snapshots[number]
     whole = restored.key == EVERYTHING
-    rolled_back = MORE if whole or context.lossy else ONE_KEY
+    rolled_back = MORE if whole or context.lossy or restored.key == INSTANCES else ONE_KEY
     context = _spend(context, "rollbacks" if whole else "key_rollbacks")
     context = _lose_writes(context, 1 + restored.unfound)
     others = context.snapshots[:number] + context.snapshots[number + 1 :]

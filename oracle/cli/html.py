@@ -93,11 +93,11 @@ def _failure(failure: Failure) -> Iterator[str]:
     yield f"<p>Rules: {escape(str(hint))}.</p>"
     for cause in hint.causes:
         yield f"<p>The port answers as if: {escape(cause)}.</p>"
-    yield _diagram(error.steps)
+    yield diagram(error.steps)
 
 
-def _diagram(steps: Sequence[Exchange]) -> str:
-    """Instances and server side by side; time goes down."""
+def diagram(steps: Sequence[Exchange]) -> str:
+    """An exchange as an SVG: instances and server side by side; time goes down."""
     names = list(dict.fromkeys(s.line["instance"] for s in steps if "instance" in s.line))
     lanes = {name: SIDE + LANE * place for place, name in enumerate(names)}
     server = SIDE + LANE * len(names)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import click
 from rich.console import Console
@@ -57,7 +57,7 @@ def say(console: Console, words: str, style: str = "") -> None:
     console.print(words, markup=False, soft_wrap=True, style=style or None)
 
 
-@contextmanager
+@contextlib.contextmanager
 def started(command: Sequence[str], timeout: float) -> Iterator[Port]:
     """The port, introduced, and ended at the end, its keys removed. One that cannot be started ends
     the command."""
@@ -72,8 +72,9 @@ def started(command: Sequence[str], timeout: float) -> Iterator[Port]:
     try:
         introduce(err, port.capabilities)
         yield port
-        port.remove_keys()
     finally:
+        with contextlib.suppress(Broke):
+            port.remove_keys()
         port.end()
 
 

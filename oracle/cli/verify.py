@@ -93,7 +93,7 @@ def _conclude(out: Console, found: Report, traces: Path) -> NoReturn:
             raise report.Misused("no history could be played: try a larger --threshold-ms")
         out.print(
             f"{layer.played} histories, {layer.steps} steps: every answer was right "
-            f"(seed {found.plan.seed})"
+            f"(suite {found.suite}, seed {found.plan.seed})"
         )
         raise SystemExit(report.RIGHT)
     (failure,) = found.failures
@@ -101,5 +101,6 @@ def _conclude(out: Console, found: Report, traces: Path) -> NoReturn:
     if failure.unsteady:
         out.print("It does not fail each time: the port, or its Redis, is not deterministic.")
     name = saved.save(failure, traces)
-    out.print(f"History {layer.played} failed (seed {found.plan.seed}); --replay {name} plays it")
+    drawn = f"suite {found.suite}, seed {found.plan.seed}"
+    out.print(f"History {layer.played} failed ({drawn}); --replay {name} plays it")
     raise SystemExit(report.DIFFERS if isinstance(failure.error, Differs) else report.BROKE)

@@ -28,6 +28,10 @@ _NAMED = (
     ("R9", "a batch of 150 counters takes two requests", """
         A batch (inc k1..k150 1); B get k1; B get k100; B get k101; B get k150
     """),
+    ("R9 R12", "a batch of 600 steps on 100 counters takes two requests, of which the second is given up", f"""
+        A heartbeat; A batch ({', '.join(["inc k1..k100 1"] * 6)}) [gives up from 2]; B get k12; B get k13
+        A get k13; A get k100
+    """),
     ("R9", "a batch of one step, and of none", """
         A batch (inc k 1); B get k
     """),

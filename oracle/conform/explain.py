@@ -125,12 +125,15 @@ def _at_the_edge(case: _Case) -> bool:
 _GLOBAL = ("set", "set_if", "delete", "clear")
 """What starts a new epoch."""
 
+_LOSSES = (EMPTY, "lose_key", "roll_back")
+
 _CLUES: tuple[tuple[str, Callable[[_Case], bool]], ...] = (
     ("R1", lambda case: "invalid_key" in case.errors),
     ("R2", lambda case: "overflow" in case.errors or _at_the_edge(case)),
     ("R12", lambda case: bool(case.errors - {"invalid_key", "overflow"})),
     ("R16", lambda case: case.has("leave")),
-    ("R10", lambda case: case.has(EMPTY, "lose_key", "roll_back")),
+    ("R10", lambda case: case.has(*_LOSSES)),
+    ("R18", lambda case: case.has(*_LOSSES) and case.has("heartbeat")),
     ("R11", lambda case: case.has("late_copy") or case.has_field(lines.LOSE_REPLY)),
     ("R11", lambda case: case.has_field(lines.LOSE_REPLIES)),
     ("R12", lambda case: case.has_field(lines.GIVE_UP, lines.GIVE_UP_FROM, lines.REFUSE)),

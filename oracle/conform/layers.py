@@ -27,6 +27,7 @@ SUITE = 2
 BEYOND = {
     "R19": "promises are made by heartbeats in the background, which a port turns off meanwhile",
     "R20": "the line protocol has no holders",
+    "R21": "the line protocol divides no prefix",
 }
 """The rules that no history is about, and why. Every report names them as not covered."""
 

@@ -57,8 +57,9 @@ class Process:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
         try:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
-            )
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
+                start_new_session=True,  # Ctrl-C is for the runner: the port must still clean up
+            )  # fmt: skip
         except OSError as error:
             self._stderr.close()
             raise Broke(f"it could not be started: {error}") from None

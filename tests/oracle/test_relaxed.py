@@ -29,6 +29,9 @@ class Relaxed(NamedTuple):
 
 SET = Bounds(operations=3, first=kinds("set") * 2, kinds=kinds("get"), rollbacks=1)
 DELETE = Bounds(1, kinds=kinds("delete,release"), key_rollbacks=1)
+DEATH = Bounds(
+    first=kinds("inc,set"), kinds=kinds("inc"), thresholds=(1,), ticks=1, key_rollbacks=1
+)
 HISTORIES = {
     "a request runs again after a rollback": Relaxed(
         Executed, Bounds(operations=1, kinds=kinds("inc"), rollbacks=1), 6
@@ -37,6 +40,7 @@ HISTORIES = {
     "a retry gets another reply after a rollback": Relaxed(
         Answered, Bounds(kinds=kinds("inc"), rollbacks=1), 9
     ),
+    "a retry gets another reply after the sessions alone fell back": Relaxed(Answered, DEATH, 10),
     "one set starts two epochs after a rollback": Relaxed(Counted, SET, 13),
     "one delete starts two epochs after the sessions alone fell back": Relaxed(Counted, DELETE, 8),
 }

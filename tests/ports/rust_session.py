@@ -27,6 +27,7 @@ def build() -> None:
     Raises:
         AssertionError: it does not build; what cargo wrote is the message.
     """
-    command = ["cargo", "build", "--quiet", "--release", "--manifest-path", FOLDER / "Cargo.toml"]
+    manifest = str(FOLDER / "Cargo.toml")
+    command = ["cargo", "build", "--quiet", "--release", "--manifest-path", manifest]
     built = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_S)
     assert built.returncode == 0, built.stderr

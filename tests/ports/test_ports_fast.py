@@ -34,7 +34,7 @@ class Fast(NamedTuple):
     why_not: str
     build: Callable[[], None]
     glue: tuple[str, ...]
-    count: tuple[str, ...]
+    counts: tuple[str, ...]
 
 
 PORTS = {
@@ -98,7 +98,7 @@ TIMES = 400
 @contextmanager
 def counting(fast: Fast, server: RedisServer | FaultyProxy) -> Iterator[subprocess.Popen[str]]:
     child = subprocess.Popen(
-        [*fast.count, "both", "k", str(TIMES), str(THRESHOLD_MS)],
+        [*fast.counts, "both", "k", str(TIMES), str(THRESHOLD_MS)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -168,3 +168,22 @@ def test_the_port_counts_once_whatever_the_network_does(fast: Fast) -> None:
         assert _told(child) == (0, 0)
         assert _asked(child) == (TIMES, TIMES)
         assert min(proxy.dropped_replies, proxy.dropped_requests, proxy.late_copies) > 0
+
+
+def test_the_port_refuses_a_layout_that_it_does_not_know(
+    fast: Fast, real_server: RedisServer
+) -> None:
+    """As that of a prefix that is divided (R21). Nothing is written."""
+    with real_server.client() as client:
+        client.hset("distkit:{both}:instances", ":", "2 3")
+        done = subprocess.run(
+            [*fast.counts, "both", "k", "1", str(THRESHOLD_MS)],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"DISTKIT_URL": _url(real_server)},
+            timeout=PATIENCE_S,
+        )
+        assert done.returncode != 0
+        assert "layout 2" in done.stderr
+        assert client.hgetall("distkit:{both}:instances") == {b":": b"2 3"}
+        assert client.dbsize() == 1

@@ -10,7 +10,8 @@ import { CounterError, GivenUp, Instance, isTest, sorted } from './instance.mjs'
 
 const SCRIPT = readFileSync(new URL('../../../distkit/redis/counter.lua', import.meta.url), 'utf8');
 const SHA = createHash('sha1').update(SCRIPT).digest('hex');
-const PER_REQUEST = 100;
+const PER_REQUEST = 100; // counters
+const STEPS_PER_REQUEST = 512;
 const WALL = 6; // ARGV[7]
 // node-redis 6.3.1 computes a number digit by digit, with 48 too much in between: from 2^53 - 48 on
 // that rounds. As text they are exact.
@@ -62,7 +63,7 @@ function* pieces(steps) {
   let piece = [];
   let keys = new Set();
   for (const step of steps) {
-    if (keys.size === PER_REQUEST && !keys.has(step.key)) {
+    if (piece.length === STEPS_PER_REQUEST || (keys.size === PER_REQUEST && !keys.has(step.key))) {
       yield piece;
       piece = [];
       keys = new Set();

@@ -68,11 +68,19 @@ impl Counter {
         check_name("prefix", prefix, &[':', '{', '}'])?;
         let random = Uuid::new_v4();
         // An earlier life of a given id may have used any numbers.
-        let seq = if options.instance_id.is_some() { (random.as_u128() >> 80) as i64 } else { 0 };
+        let seq = if options.instance_id.is_some() {
+            (random.as_u128() >> 80) as i64
+        } else {
+            0
+        };
         let id = options.instance_id.unwrap_or_else(|| random.to_string());
         check_name("instance id", &id, &[':'])?;
         let threshold_ms = options.threshold_ms;
-        let promise_ms = if options.heartbeat { (2 * threshold_ms).div_ceil(5) } else { 0 };
+        let promise_ms = if options.heartbeat {
+            (2 * threshold_ms).div_ceil(5)
+        } else {
+            0
+        };
         let settings = Settings {
             prefix: prefix.into(),
             id,
@@ -83,9 +91,18 @@ impl Counter {
             attempts: options.attempts.max(1),
             wall: options.wall.unwrap_or_else(|| Box::new(String::new)),
         };
-        let beat = options.heartbeat.then(|| Duration::from_millis(threshold_ms.div_ceil(3)));
+        let beat = options
+            .heartbeat
+            .then(|| Duration::from_millis(threshold_ms.div_ceil(3)));
         let (jobs, queue) = mpsc::unbounded_channel();
-        tokio::spawn(Driver { instance: Instance::new(redis, settings), queue, beat }.run());
+        tokio::spawn(
+            Driver {
+                instance: Instance::new(redis, settings),
+                queue,
+                beat,
+            }
+            .run(),
+        );
         Ok(Counter { jobs })
     }
 
@@ -135,7 +152,8 @@ impl Counter {
         condition: Condition,
         n: i64,
     ) -> Result<Answer, Error> {
-        self.run(Step::new(operation, key, n, Some(condition))?).await
+        self.run(Step::new(operation, key, n, Some(condition))?)
+            .await
     }
 
     /// Any one step.
@@ -221,7 +239,9 @@ impl<R: Redis> Driver<R> {
 
     /// The next job; beats while there is none. None: nobody can call any more.
     async fn wait(&mut self) -> Option<Job> {
-        let Some(beat) = self.beat else { return self.queue.recv().await };
+        let Some(beat) = self.beat else {
+            return self.queue.recv().await;
+        };
         loop {
             match tokio::time::timeout(beat, self.queue.recv()).await {
                 Ok(job) => return job,

@@ -41,7 +41,10 @@ impl Memory {
 /// A request that ended without a reply of the script.
 enum Ended {
     /// It is never sent again.
-    GivenUp { may_have_arrived: bool, why: String },
+    GivenUp {
+        may_have_arrived: bool,
+        why: String,
+    },
     /// An error of Redis, which executed nothing, to a request of which no copy was executed.
     Refused(String),
     Layout(i64),
@@ -120,13 +123,19 @@ impl<R: Redis> Instance<R> {
         for piece in pieces(steps) {
             let (some, failure) = self.call(piece).await;
             let is_over = failure.is_some()
-                || some.iter().any(|outcome| matches!(outcome, Err(Error::Unknown(_))));
+                || some
+                    .iter()
+                    .any(|outcome| matches!(outcome, Err(Error::Unknown(_))));
             outcomes.extend(some);
             if is_over {
                 break;
             }
         }
-        let not_sent = || Err(Error::NotExecuted("an earlier request of this call failed".into()));
+        let not_sent = || {
+            Err(Error::NotExecuted(
+                "an earlier request of this call failed".into(),
+            ))
+        };
         outcomes.resize_with(steps.len(), not_sent);
         outcomes
     }
@@ -153,10 +162,14 @@ impl<R: Redis> Instance<R> {
 
     /// R9: `set(0)` on every counter that exists, or that it remembers.
     pub async fn clear(&mut self) -> Result<(), Error> {
-        let listed = self.redis.fields(&self.key("keys")).await.map_err(|failure| match failure {
-            Failure::Refused { message, .. } => Error::Refused(message),
-            Failure::NotSent(why) | Failure::NoReply(why) => Error::NotExecuted(why),
-        })?;
+        let listed =
+            self.redis
+                .fields(&self.key("keys"))
+                .await
+                .map_err(|failure| match failure {
+                    Failure::Refused { message, .. } => Error::Refused(message),
+                    Failure::NotSent(why) | Failure::NoReply(why) => Error::NotExecuted(why),
+                })?;
         let existing = listed.into_iter().filter(|(_, epoch)| epoch == "0");
         let mut keys: Vec<Arc<str>> = existing.map(|(key, _)| key.into()).collect();
         keys.extend(self.memory.keys().cloned());
@@ -170,7 +183,11 @@ impl<R: Redis> Instance<R> {
             return self.call(&[]).await.1.map_or(Ok(()), Err);
         }
         let steps: Vec<Step> = keys.iter().map(|key| Step::own(operation, key)).collect();
-        self.steps(&steps).await.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+        self.steps(&steps)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+            .map(drop)
     }
 
     /// R16: drop the slices and close the session, if there is one. All is forgotten at once.
@@ -188,7 +205,10 @@ impl<R: Redis> Instance<R> {
     /// Whether there may be a session to close still. A failure ends the dropping, but not the leave.
     async fn drop_slices(&mut self, keys: &[Arc<str>]) -> bool {
         for some in keys.chunks(MOST_COUNTERS) {
-            let steps: Vec<Step> = some.iter().map(|key| Step::own(Operation::Drop, key)).collect();
+            let steps: Vec<Step> = some
+                .iter()
+                .map(|key| Step::own(Operation::Drop, key))
+                .collect();
             let request = self.request(&self.session.to_string(), &grouped(&steps));
             match self.send(request).await {
                 Ok((Reply::Numbers(_), _)) => self.acked = self.seq,
@@ -214,7 +234,10 @@ impl<R: Redis> Instance<R> {
     /// The steps of one request, in whichever session they can run; none are a heartbeat. Gives what
     /// became of each, and what the call failed with as a whole.
     async fn call(&mut self, steps: &[Step]) -> (Vec<Outcome>, Option<Error>) {
-        let mut call = Call { outcomes: vec![None; steps.len()], ..Call::default() };
+        let mut call = Call {
+            outcomes: vec![None; steps.len()],
+            ..Call::default()
+        };
         loop {
             if self.session == 0
                 && let Err(ended) = self.come_back(&mut call).await
@@ -293,10 +316,21 @@ impl<R: Redis> Instance<R> {
         let settings = &self.settings;
         let numbers = [self.seq, self.acked].map(|number| number.to_string());
         let [seq, acked] = numbers;
-        let (threshold, promise) = (settings.threshold_ms.to_string(), settings.promise_ms.to_string());
+        let (threshold, promise) = (
+            settings.threshold_ms.to_string(),
+            settings.promise_ms.to_string(),
+        );
         let mut keys = vec![self.key("instances"), self.key("keys")];
         let id = settings.id.clone();
-        let mut args = vec![id, session.into(), seq, acked, threshold, promise, String::new()];
+        let mut args = vec![
+            id,
+            session.into(),
+            seq,
+            acked,
+            threshold,
+            promise,
+            String::new(),
+        ];
         for (key, steps) in groups {
             let memory = self.memory.get(key).copied().unwrap_or_default();
             keys.push(self.key(&format!("counter:{key}")));
@@ -321,7 +355,10 @@ impl<R: Redis> Instance<R> {
         for (key, steps) in groups {
             if steps.iter().any(|step| step.operation.writes()) {
                 let seq = self.fence;
-                self.memory.entry(key.clone()).or_insert(Memory { seq, ..Memory::default() });
+                self.memory.entry(key.clone()).or_insert(Memory {
+                    seq,
+                    ..Memory::default()
+                });
             }
         }
     }
@@ -344,7 +381,10 @@ impl<R: Redis> Instance<R> {
                 Err(Failure::Refused { code, message }) => {
                     if attempt == self.settings.attempts || !NOT_NOW.contains(&code.as_str()) {
                         return Err(match may_have_arrived {
-                            true => Ended::GivenUp { may_have_arrived, why: message },
+                            true => Ended::GivenUp {
+                                may_have_arrived,
+                                why: message,
+                            },
                             false => Ended::Refused(message),
                         });
                     }
@@ -352,7 +392,10 @@ impl<R: Redis> Instance<R> {
                 }
             };
             if attempt == self.settings.attempts {
-                return Err(Ended::GivenUp { may_have_arrived, why });
+                return Err(Ended::GivenUp {
+                    may_have_arrived,
+                    why,
+                });
             }
             tokio::time::sleep(PAUSE * ((1 << (attempt - 1)) - 1)).await;
         }
@@ -371,17 +414,28 @@ impl<R: Redis> Instance<R> {
     }
 
     /// The results of the steps on each counter, computed on the views; what is known then is remembered.
-    fn learn(&mut self, groups: &[Group], numbers: &[Option<i64>]) -> HashMap<Arc<str>, Vec<Outcome>> {
+    fn learn(
+        &mut self,
+        groups: &[Group],
+        numbers: &[Option<i64>],
+    ) -> HashMap<Arc<str>, Vec<Outcome>> {
         self.acked = self.seq;
         let mut answers = HashMap::with_capacity(groups.len());
         for ((key, steps), view) in groups.iter().zip(numbers[1..].chunks(4)) {
             let [Some(high), Some(low), Some(epoch), Some(count)] = *view else {
                 let foreign = format!("what Redis holds for {key:?} is no counter");
-                answers.insert(key.clone(), vec![Err(Error::InvalidKey(foreign)); steps.len()]);
+                answers.insert(
+                    key.clone(),
+                    vec![Err(Error::InvalidKey(foreign)); steps.len()],
+                );
                 continue;
             };
             let total = i128::from(high) * SPAN + i128::from(low);
-            let mut view = View { total, epoch, count };
+            let mut view = View {
+                total,
+                epoch,
+                count,
+            };
             let mut outcomes = Vec::with_capacity(steps.len());
             for step in steps {
                 let (after, outcome) = view.run(step);
@@ -389,7 +443,11 @@ impl<R: Redis> Instance<R> {
                 outcomes.push(outcome);
             }
             if self.memory.contains_key(key) || view.count != 0 {
-                let memory = Memory { epoch: view.epoch, count: view.count, seq: self.seq };
+                let memory = Memory {
+                    epoch: view.epoch,
+                    count: view.count,
+                    seq: self.seq,
+                };
                 self.memory.insert(key.clone(), memory);
             }
             answers.insert(key.clone(), outcomes);
@@ -428,15 +486,19 @@ impl<R: Redis> Instance<R> {
             .map(|(key, memory)| (memory.seq, key.clone()))
             .collect();
         idle.sort();
-        idle.into_iter().take(RELEASES).map(|(_, key)| key).collect()
+        idle.into_iter()
+            .take(RELEASES)
+            .map(|(_, key)| key)
+            .collect()
     }
 }
 
 impl Call {
     /// The steps without an outcome, with their places.
     fn left<'a>(&self, steps: &'a [Step]) -> impl Iterator<Item = (usize, &'a Step)> {
-        let open: Vec<usize> =
-            (0..steps.len()).filter(|&place| self.outcomes[place].is_none()).collect();
+        let open: Vec<usize> = (0..steps.len())
+            .filter(|&place| self.outcomes[place].is_none())
+            .collect();
         open.into_iter().map(move |place| (place, &steps[place]))
     }
 
@@ -446,8 +508,10 @@ impl Call {
         steps: &[&Step],
         answers: HashMap<Arc<str>, Vec<Outcome>>,
     ) {
-        let mut given: HashMap<Arc<str>, _> =
-            answers.into_iter().map(|(key, some)| (key, some.into_iter())).collect();
+        let mut given: HashMap<Arc<str>, _> = answers
+            .into_iter()
+            .map(|(key, some)| (key, some.into_iter()))
+            .collect();
         for (&place, step) in places.iter().zip(steps) {
             self.outcomes[place] = given.get_mut(&step.key).and_then(Iterator::next);
         }
@@ -459,7 +523,10 @@ impl Call {
             return Ok(());
         }
         let why = "the session was lost again and again".into();
-        Err(Ended::GivenUp { may_have_arrived: false, why })
+        Err(Ended::GivenUp {
+            may_have_arrived: false,
+            why,
+        })
     }
 
     /// R12: the epoch may have moved on, and the value was never remembered.
@@ -478,9 +545,10 @@ impl Call {
             Ended::Layout(found) => Error::Layout(found),
             Ended::Refused(why) if self.indeterminate => Error::Unknown(why),
             Ended::Refused(why) => Error::Refused(why),
-            Ended::GivenUp { may_have_arrived, why }
-                if self.indeterminate || (may_have_arrived && carried) =>
-            {
+            Ended::GivenUp {
+                may_have_arrived,
+                why,
+            } if self.indeterminate || (may_have_arrived && carried) => {
                 Error::Unknown(format!("no reply ({why}): executed once or not at all"))
             }
             Ended::GivenUp { why, .. } => Error::NotExecuted(format!("no reply ({why})")),

@@ -105,12 +105,22 @@ impl Step {
         if let Some(condition) = condition {
             check_number("operand", condition.operand)?;
         }
-        Ok(Step { key: key.into(), operation, count, condition })
+        Ok(Step {
+            key: key.into(),
+            operation,
+            count,
+            condition,
+        })
     }
 
     /// A step of the instance's own making, on a key that is good already.
     pub(crate) fn own(operation: Operation, key: &Arc<str>) -> Step {
-        Step { key: key.clone(), operation, count: 0, condition: None }
+        Step {
+            key: key.clone(),
+            operation,
+            count: 0,
+            condition: None,
+        }
     }
 
     fn is_same_inc(&self, other: &Step) -> bool {
@@ -143,7 +153,11 @@ pub(crate) fn spell(steps: &[&Step]) -> String {
     let mut words = String::new();
     let mut at = 0;
     while at < steps.len() {
-        let same = steps[at..].iter().take_while(|step| step.is_same_inc(steps[at])).count().max(1);
+        let same = steps[at..]
+            .iter()
+            .take_while(|step| step.is_same_inc(steps[at]))
+            .count()
+            .max(1);
         steps[at].spell(&mut words);
         if same > 1 {
             words += &format!("*{same}");
@@ -157,10 +171,14 @@ pub(crate) fn spell(steps: &[&Step]) -> String {
 pub(crate) fn check_name(what: &str, name: &str, forbidden: &[char]) -> Result<(), Error> {
     if name.is_empty() || name.len() > LONGEST_NAME {
         let many = name.len();
-        return Err(Error::InvalidKey(format!("{what} must have 1 to 255 bytes, not {many}")));
+        return Err(Error::InvalidKey(format!(
+            "{what} must have 1 to 255 bytes, not {many}"
+        )));
     }
     if let Some(found) = name.chars().find(|char| forbidden.contains(char)) {
-        return Err(Error::InvalidKey(format!("{what} must not contain {found:?}: {name:?}")));
+        return Err(Error::InvalidKey(format!(
+            "{what} must not contain {found:?}: {name:?}"
+        )));
     }
     Ok(())
 }
@@ -169,7 +187,9 @@ fn check_number(what: &str, number: i64) -> Result<(), Error> {
     if (-MAX..=MAX).contains(&number) {
         return Ok(());
     }
-    Err(Error::Overflow(format!("{what} must be from -(2^53 - 1) to 2^53 - 1, not {number}")))
+    Err(Error::Overflow(format!(
+        "{what} must be from -(2^53 - 1) to 2^53 - 1, not {number}"
+    )))
 }
 
 /// What an instance sees of a counter.
@@ -190,7 +210,11 @@ pub struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     State(State),
-    Change { new: State, old: State, applied: bool },
+    Change {
+        new: State,
+        old: State,
+        applied: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,7 +242,10 @@ impl fmt::Display for Error {
             | Error::NotExecuted(why)
             | Error::Refused(why) => to.write_str(why),
             Error::Layout(found) => {
-                write!(to, "the prefix has layout {found}, and this port knows {LAYOUT}")
+                write!(
+                    to,
+                    "the prefix has layout {found}, and this port knows {LAYOUT}"
+                )
             }
         }
     }
@@ -275,11 +302,19 @@ impl View {
 
     fn with_count(self, count: i64) -> View {
         let total = self.total - i128::from(self.count) + i128::from(count);
-        View { total, count, ..self }
+        View {
+            total,
+            count,
+            ..self
+        }
     }
 
     fn in_new_epoch(self, count: i64) -> View {
-        View { total: i128::from(count), epoch: self.epoch + 1, count }
+        View {
+            total: i128::from(count),
+            epoch: self.epoch + 1,
+            count,
+        }
     }
 
     fn state(self) -> Option<State> {
@@ -291,7 +326,10 @@ impl View {
 fn state(total: i128, count: i64) -> Option<State> {
     let cumulative = i64::try_from(total).ok()?;
     let in_range = |number| (-MAX..=MAX).contains(&number);
-    (in_range(cumulative) && in_range(count)).then_some(State { cumulative, instance_count: count })
+    (in_range(cumulative) && in_range(count)).then_some(State {
+        cumulative,
+        instance_count: count,
+    })
 }
 
 fn refused() -> Error {

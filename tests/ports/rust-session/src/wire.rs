@@ -1,6 +1,7 @@
 //! Redis: one run of the script, without retries. Whether a request may have arrived is told from what
 //! failed: a connection that could not be made carried nothing; one that broke may have carried it.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,9 +37,21 @@ pub enum Failure {
     Refused { code: String, message: String },
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NotSent(why) | Failure::NoReply(why) => to.write_str(why),
+            Failure::Refused { message, .. } => to.write_str(message),
+        }
+    }
+}
+
 impl Failure {
     fn refused(error: &RedisError) -> Failure {
-        Failure::Refused { code: error.code().unwrap_or("ERR").into(), message: error.to_string() }
+        Failure::Refused {
+            code: error.code().unwrap_or("ERR").into(),
+            message: error.to_string(),
+        }
     }
 
     fn is(&self, wanted: &str) -> bool {
@@ -88,7 +101,11 @@ impl Server {
     /// There is no reply, or it is an error.
     pub async fn ask(&self, command: &Cmd) -> Result<Value, Failure> {
         let mut connection = self.connected().await?;
-        match connection.send_packed_command(command).await.and_then(Value::extract_error) {
+        match connection
+            .send_packed_command(command)
+            .await
+            .and_then(Value::extract_error)
+        {
             Ok(value) => Ok(value),
             Err(error) if is_reply(&error) => Err(Failure::refused(&error)),
             Err(error) => {
@@ -106,7 +123,10 @@ impl Server {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
-        let made = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let made = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await;
         let connection = made.map_err(|error| Failure::NotSent(error.to_string()))?;
         *kept = Some(connection.clone());
         Ok(connection)
@@ -120,7 +140,11 @@ fn is_reply(error: &RedisError) -> bool {
 
 fn command(name: &str, script: &str, request: &Request) -> Cmd {
     let mut command = redis::cmd(name);
-    command.arg(script).arg(request.keys.len()).arg(&request.keys).arg(&request.args);
+    command
+        .arg(script)
+        .arg(request.keys.len())
+        .arg(&request.keys)
+        .arg(&request.args);
     command
 }
 
@@ -140,10 +164,11 @@ impl Redis for Server {
 }
 
 fn numbers(reply: Value) -> Result<Vec<Option<i64>>, Failure> {
-    let wrong = |value: &Value| {
-        Failure::NoReply(format!("this is no reply of the script: {value:?}"))
+    let wrong =
+        |value: &Value| Failure::NoReply(format!("this is no reply of the script: {value:?}"));
+    let Value::Array(items) = reply else {
+        return Err(wrong(&reply));
     };
-    let Value::Array(items) = reply else { return Err(wrong(&reply)) };
     items
         .iter()
         .map(|item| match item {

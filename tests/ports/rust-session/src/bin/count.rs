@@ -2,18 +2,32 @@
 //! adds 1 that many times, and then says what it sees once for each line that it reads.
 
 use std::io::BufRead;
+use std::process::ExitCode;
 
 use distkit_rust_session::wire::Server;
 use distkit_rust_session::{Counter, Options};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [prefix, key, times, threshold_ms] = words.as_slice() else {
         return Err("usage: count PREFIX KEY TIMES THRESHOLD_MS".into());
     };
     let server = Server::new(&std::env::var("DISTKIT_URL")?)?;
-    let options = Options { threshold_ms: threshold_ms.parse()?, ..Options::default() };
+    let options = Options {
+        threshold_ms: threshold_ms.parse()?,
+        ..Options::default()
+    };
     let counter = Counter::new(server, prefix, options)?;
     say(&counter, key).await?;
     for _ in 0..times.parse::<u64>()? {

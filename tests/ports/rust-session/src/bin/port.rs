@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::error::Error as StdError;
 use std::io::{BufRead, Write};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use distkit_rust_session::wire::{Failure, Redis, Request, Server};
@@ -25,10 +26,25 @@ const ON_A_KEY: [(&str, Operation); 10] = [
     ("set_if", Operation::Set),
     ("set_on_instance_if", Operation::SetOnInstance),
 ];
-const OTHERS: [&str; 6] = ["heartbeat", "clear_on_instance", "clear", "leave", "batch", "together"];
+const OTHERS: [&str; 6] = [
+    "heartbeat",
+    "clear_on_instance",
+    "clear",
+    "leave",
+    "batch",
+    "together",
+];
 const FAULTS: [&str; 10] = [
-    "lose_reply", "give_up", "lose_replies", "give_up_from", "refuse", "late_copy", "empty",
-    "lose_key", "rollback", "reuse",
+    "lose_reply",
+    "give_up",
+    "lose_replies",
+    "give_up_from",
+    "refuse",
+    "late_copy",
+    "empty",
+    "lose_key",
+    "rollback",
+    "reuse",
 ];
 const ATTEMPTS: u32 = 2;
 
@@ -47,7 +63,11 @@ struct Faults {
 impl Faults {
     fn of(message: &Value) -> Faults {
         let numbers = message["lose_replies"].as_array();
-        let mut lost: HashSet<u64> = numbers.into_iter().flatten().filter_map(Value::as_u64).collect();
+        let mut lost: HashSet<u64> = numbers
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_u64)
+            .collect();
         if message["lose_reply"] == true {
             lost.insert(1);
         }
@@ -98,7 +118,10 @@ impl Faulty {
         }
         faults.is_answered = true;
         let message = "OOM command not allowed when used memory > 'maxmemory'".into();
-        Err(Failure::Refused { code: "OOM".into(), message })
+        Err(Failure::Refused {
+            code: "OOM".into(),
+            message,
+        })
     }
 
     fn loses_reply(&self) -> bool {
@@ -114,7 +137,11 @@ impl Redis for Faulty {
     async fn evaluate(&self, request: &Request) -> Result<Vec<Option<i64>>, Failure> {
         self.begin(request)?;
         let reply = self.server.evaluate(request).await;
-        if self.loses_reply() { Err(Failure::NoReply("the reply was lost".into())) } else { reply }
+        if self.loses_reply() {
+            Err(Failure::NoReply("the reply was lost".into()))
+        } else {
+            reply
+        }
     }
 
     async fn fields(&self, hash: &str) -> Result<Vec<(String, String)>, Failure> {
@@ -134,9 +161,16 @@ struct Port {
 
 impl Port {
     fn new(url: &str) -> Result<Port, Anything> {
-        let network = Network { wall_ms: None, faults: Faults::of(&Value::Null), copies: vec![] };
+        let network = Network {
+            wall_ms: None,
+            faults: Faults::of(&Value::Null),
+            copies: vec![],
+        };
         Ok(Port {
-            redis: Faulty { server: Server::new(url)?, network: Arc::new(Mutex::new(network)) },
+            redis: Faulty {
+                server: Server::new(url)?,
+                network: Arc::new(Mutex::new(network)),
+            },
             prefix: String::new(),
             threshold_ms: 30_000,
             instances: HashMap::new(),
@@ -175,7 +209,9 @@ impl Port {
     }
 
     async fn empty(&self) -> Result<(), Anything> {
-        self.ask(redis::cmd("DEL").arg(self.redis_keys())).await.map(drop)
+        self.ask(redis::cmd("DEL").arg(self.redis_keys()))
+            .await
+            .map(drop)
     }
 
     async fn take_snapshot(&mut self) -> Result<(), Anything> {
@@ -191,7 +227,8 @@ impl Port {
     async fn roll_back(&self) -> Result<(), Anything> {
         self.empty().await?;
         for (key, content) in &self.snapshot {
-            self.ask(redis::cmd("RESTORE").arg(key).arg(0).arg(content)).await?;
+            self.ask(redis::cmd("RESTORE").arg(key).arg(0).arg(content))
+                .await?;
         }
         Ok(())
     }
@@ -206,7 +243,11 @@ impl Port {
     }
 
     async fn ask(&self, command: &Cmd) -> Result<Reply, Anything> {
-        self.redis.server.ask(command).await.map_err(|failure| format!("{failure:?}").into())
+        self.redis
+            .server
+            .ask(command)
+            .await
+            .map_err(|failure| failure.to_string().into())
     }
 
     fn redis_key(&self, name: &str) -> String {
@@ -230,7 +271,10 @@ impl Port {
             Ok(counter) => counter,
             Err(error) => return failed(&error),
         };
-        for call in std::iter::once(message).chain(list(message, "steps")).chain(list(message, "calls")) {
+        for call in std::iter::once(message)
+            .chain(list(message, "steps"))
+            .chain(list(message, "calls"))
+        {
             self.keys.extend(call["key"].as_str().map(String::from));
         }
         self.befall(message);
@@ -253,7 +297,12 @@ impl Port {
             return Ok(known.clone());
         }
         let redis = self.redis.clone();
-        let clock = move || redis.network().wall_ms.map_or(String::new(), |wall| wall.to_string());
+        let clock = move || {
+            redis
+                .network()
+                .wall_ms
+                .map_or(String::new(), |wall| wall.to_string())
+        };
         let options = Options {
             threshold_ms: self.threshold_ms,
             instance_id: Some(name.into()),
@@ -274,12 +323,12 @@ async fn single(counter: &Counter, call: &Value) -> Value {
         "clear_on_instance" => counter.clear_on_instance().await,
         "clear" => counter.clear().await,
         "leave" => counter.leave().await,
-        _ => return answered(run(counter, call).await),
+        _ => return answered(outcome(counter, call).await),
     };
     done.map_or_else(|error| failed(&error), |()| json!({}))
 }
 
-async fn run(counter: &Counter, call: &Value) -> Outcome {
+async fn outcome(counter: &Counter, call: &Value) -> Outcome {
     counter.run(step(call)?).await
 }
 
@@ -316,13 +365,25 @@ fn step(call: &Value) -> Result<Step, Error> {
     let known = ON_A_KEY.iter().find(|(name, _)| *name == op);
     let operation = known.map_or(Operation::Get, |(_, operation)| *operation);
     let count = number(call, "count").unwrap_or(1);
-    let count = if op == "dec" { count.saturating_neg() } else { count };
+    let count = if op == "dec" {
+        count.saturating_neg()
+    } else {
+        count
+    };
     let condition = relation(text(call, "comparator")).map(|relation| {
         let operand = number(call, "value").unwrap_or(0);
         Condition { relation, operand }
     });
-    let takes_count = !matches!(operation, Operation::Get | Operation::Delete | Operation::DeleteOnInstance);
-    Step::new(operation, text(call, "key"), if takes_count { count } else { 0 }, condition)
+    let takes_count = !matches!(
+        operation,
+        Operation::Get | Operation::Delete | Operation::DeleteOnInstance
+    );
+    Step::new(
+        operation,
+        text(call, "key"),
+        if takes_count { count } else { 0 },
+        condition,
+    )
 }
 
 fn relation(name: &str) -> Option<Relation> {
@@ -337,8 +398,11 @@ fn relation(name: &str) -> Option<Relation> {
 }
 
 fn hello() -> Value {
-    let operations: Vec<&str> =
-        ON_A_KEY.iter().map(|(name, _)| *name).chain(OTHERS).collect();
+    let operations: Vec<&str> = ON_A_KEY
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(OTHERS)
+        .collect();
     json!({
         "protocol": 1, "port": "distkit for Rust", "clock": "virtual", "instances": "many",
         "operations": operations, "faults": FAULTS, "features": ["applied", "always"],
@@ -384,7 +448,17 @@ fn list<'a>(message: &'a Value, field: &str) -> &'a [Value] {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Anything> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Anything> {
     let url = std::env::var("DISTKIT_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".into());
     let mut port = Port::new(&url)?;
     port.ask(&redis::cmd("PING")).await.map_err(|error| {

@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use distkit::DistkitRedisKey;
 use distkit::icounter::{
-    InstanceAwareCounterTrait, StrictInstanceAwareCounter as Counter,
-    StrictInstanceAwareCounterOptions,
+    StrictInstanceAwareCounter as Counter, StrictInstanceAwareCounterOptions,
 };
 
 #[tokio::main]
