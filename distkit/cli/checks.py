@@ -19,7 +19,7 @@ from distkit.cli.sweep import hashes_of
 from distkit.cli.text import duration, number, plural, printable, size
 from distkit.core.inspection import merged
 from distkit.core.instance import LAYOUT
-from distkit.errors import InvalidKeyError, LayoutError
+from distkit.errors import InvalidKeyError, LayoutError, PartitionsError
 from distkit.inspection import PrefixInfo, pages
 from distkit.keys import Keyspace
 
@@ -244,7 +244,13 @@ def _is_forbidden(patient: Patient, words: tuple[Any, ...]) -> bool:
 
 def layout(patient: Patient) -> Iterator[Finding]:
     error = patient.layout_error
-    if isinstance(error, LayoutError):
+    if isinstance(error, PartitionsError):
+        yield Finding(
+            "layout",
+            f"the prefix is divided into {error.there} partitions; this command reads none of them",
+            "read them with `counter.inspect()`",
+        )
+    elif isinstance(error, LayoutError):
         yield Finding(
             "layout",
             f"the prefix has layout {error.found}; this version of distkit knows {LAYOUT}",

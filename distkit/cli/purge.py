@@ -11,7 +11,7 @@ from distkit.cli.connection import Failed, connected, url_and_prefix
 from distkit.cli.documents import dumped
 from distkit.cli.sweep import hashes_of
 from distkit.cli.text import duration, plural, printable
-from distkit.errors import InvalidKeyError, LayoutError
+from distkit.errors import InvalidKeyError, LayoutError, PartitionsError
 from distkit.inspection import PrefixInfo, inspect
 from distkit.keys import Keyspace
 
@@ -57,6 +57,12 @@ def _refuse_if_in_use(client: redis.Redis, prefix: str, force: bool) -> None:
         return
     try:
         info = inspect(client, prefix, keys=[])
+    except PartitionsError as error:
+        raise Refused(
+            f"the prefix is divided into {error.there} partitions, and nobody here can tell who is "
+            "live in them: end the programs that use it, then give --force. That removes only the "
+            "number of partitions, so that the prefix can be divided anew"
+        ) from None
     except LayoutError as error:
         raise Refused(
             f"the prefix has layout {error.found}, of which nobody here can tell who is live: "
