@@ -259,6 +259,7 @@ def the_brain_is_split(site: Site) -> None:
     command(second, "REPLICAOF", "NO", "ONE")
     for number, worker in enumerate(site.fleet.workers):
         worker.ask("steer", port=(first, second)[number // 2 % 2].port)
+    site.fleet.steering.port = first.port  # the observer stays
     command(first, "CLIENT", "KILL", "TYPE", "normal")
     sessions = f"distkit:{{{site.fleet.prefix}}}:instances"
     until(
@@ -271,6 +272,7 @@ def the_brain_is_split(site: Site) -> None:
     site.wait(4)
     command(second, "REPLICAOF", HOST, first.port)
     site.fleet.each("steer", port=None)
+    site.fleet.steering.port = None
     command(second, "CLIENT", "KILL", "TYPE", "normal")
     for sentinel in deployment.sentinels:
         sentinel.thaw()

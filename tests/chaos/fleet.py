@@ -29,6 +29,8 @@ ROOT: Final = Path(__file__).parents[2]
 ANSWER_S: Final = 60.0
 ATTEMPTS: Final = 3
 OBSERVES_EVERY_S: Final = 0.05
+PATIENCE_S: Final = 0.3
+"""After so long without an answer, the observer takes Redis to be unreachable."""
 STYLES: Final = ("threads", "tasks")
 
 
@@ -112,7 +114,7 @@ class Observed(NamedTuple):
 
     Attributes:
         wrong_s: how long it was answered, and wrong.
-        unreachable_s: how long there was no answer.
+        unreachable_s: how long there was no answer, or an error.
     """
 
     wrong_s: float
@@ -132,13 +134,17 @@ class Observer(threading.Thread):
         counter = self._fleet.counter(f"observer-{self._fleet.prefix}")
         last = time.monotonic()
         while not self._stopped.wait(OBSERVES_EVERY_S):
+            asked = time.monotonic()
             try:
                 right = counter.get(PROBE).cumulative == self._fleet.expected()
                 found = "right" if right else "wrong"
             except (DistkitError, RedisError):
                 found = "unreachable"
             now = time.monotonic()
-            self._times[found] += now - last
+            if now - asked > PATIENCE_S:  # an answer that comes late is no answer until then
+                self._times["unreachable"] += now - last
+            else:
+                self._times[found] += now - last
             last = now
 
     def stop(self) -> Observed:

@@ -22,7 +22,7 @@ be explained by a `set` or `delete` of that time. Anything else is a violation.
 * **wrong**: how long a reader was told a total that is not the sum of the slices of those that
   live. The rules promise nothing else while an instance is presumed dead, or has not yet restored
   what Redis lost (R8, R10). At the end of each fault it has to be over.
-* **unreachable**: how long that reader got errors instead.
+* **unreachable**: how long that reader got errors instead, or had to wait for more than 0.3 s.
 * **worst call**: the longest call of any instance, in seconds, including the time for which the
   process itself was stopped.
 """
