@@ -36,15 +36,14 @@ KEPT = ROOT / ".mutation"
 @click.option("--seed", default=1, show_default=True, help="Which ones.")
 @click.option("--place", type=click.Choice([*PLACES]), help="Only in this place.")
 @click.option("--jobs", default=2, show_default=True, help="How many run at once.")
-@click.option("--limit", default=300.0, show_default=True, help="Seconds for a stage of tests.")
-def main(number: int, seed: int, place: str | None, jobs: int, limit: float) -> None:
+def main(number: int, seed: int, place: str | None, jobs: int) -> None:
     """Plant mutants, and see whether the tests find them."""
     drawn = draw(number, seed, [place] if place else [*PLACES])
     known = {each[:-1] for each in EQUIVALENT}
     todo = [mutant for mutant in drawn if key_of(mutant) not in known]
     console, verdicts = Console(), list[Verdict]()
     with tempfile.TemporaryDirectory() as folder:
-        for verdict in run_all(todo, ROOT, Path(folder), jobs, limit):
+        for verdict in run_all(todo, ROOT, Path(folder), jobs):
             verdicts.append(verdict)
             console.print(f"{verdict.fate:>8}  {verdict.mutant}", markup=False, highlight=False)
     survivors = [verdict.mutant for verdict in verdicts if verdict.fate == SURVIVED]

@@ -115,9 +115,10 @@ def test_a_mutant_is_killed_by_a_test_that_fails(
     module.write_text(text)
     test = f"from distkit.adding import add\n\n\ndef test_add():\n    add(1, 1)\n    {body}\n"
     (tmp_path / "test_add.py").write_text(test)
-    monkeypatch.setitem(STAGES, "distkit", (Stage(("test_add.py",)),))
+    stage = Stage(("test_add.py",))
+    monkeypatch.setitem(STAGES, "distkit", (stage,))
     (mutant,) = (each for each in mutants_of("distkit/adding.py", text) if each.becomes == "-")
     assert isinstance(mutant, Mutant)
-    verdict = run_one(mutant, tmp_path, 60)
+    verdict = run_one(mutant, tmp_path, {stage: 60})
     assert verdict.fate == fate, verdict
     assert module.read_text() == text
