@@ -80,7 +80,7 @@ def run_all(mutants: Sequence[Mutant], root: Path, folder: Path, jobs: int) -> I
 
 
 def time_of(stage: Stage, tree: Path) -> float:
-    """How long the tests of a stage take without a mutant, in seconds. AssertionError: they fail."""
+    """How long a stage takes without a mutant, in seconds. AssertionError: a test fails."""
     began = time.perf_counter()
     fate, by = _run_stage(stage, tree, None)
     assert fate == SURVIVED, f"without a mutant, {by} fails"
