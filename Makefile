@@ -13,8 +13,8 @@ NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust-session
 RUST_CRATE := tests/ports/rust
 
-.PHONY: help demo test docs measured versions bench lint nightly chaos explored node conform-node \
-  conform-rust verify-rust clean
+.PHONY: help demo test docs measured versions bench lint nightly mutate chaos explored node \
+  conform-node conform-rust verify-rust clean
 
 help:
 	@echo "make demo          show the counter at work; REDIS_URL=... shows it on your Redis"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench         measure what a call costs, against raw redis-py (BENCH_QUICK=1: briefly)"
 	@echo "make versions      test every supported redis-py on every supported Python found here"
 	@echo "make nightly       run the suite with 20 times as many Hypothesis examples"
+	@echo "make mutate        plant defects that nobody chose (MUTANTS=60 SEED=1); how many are found"
 	@echo "make chaos         break real servers while processes count on them; benchmarks/CHAOS.md"
 	@echo "make explored      explore the suite's worlds again and write spec/explored.json"
 	@echo "make conform-node  check the Node port with the whole suite"
@@ -65,6 +66,12 @@ nightly: $(READY) node
 # At most 20 minutes. The suite runs a short selection of it.
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos --minutes 20 --to benchmarks/CHAOS.md
+
+MUTANTS ?= 60
+SEED ?= 1
+
+mutate: $(READY)
+	$(BIN)/python -m tests.mutation --mutants $(MUTANTS) --seed $(SEED)
 
 # When the protocol has changed: the suite compares the counts of its worlds with this file.
 explored: $(READY)
@@ -107,4 +114,4 @@ $(READY): pyproject.toml
 
 clean:
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	rm -rf .oracle site $(NODE_PORT)/node_modules $(RUST_PORT)/target $(RUST_CRATE)/target
+	rm -rf .oracle .mutation site $(NODE_PORT)/node_modules $(RUST_PORT)/target $(RUST_CRATE)/target

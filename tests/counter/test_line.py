@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import fakeredis
 import pytest
 import redis
 
@@ -242,3 +243,24 @@ def test_a_thread_that_is_interrupted_in_line_is_not_counted(client: redis.Redis
     hurdle.go.set()
     leader.join(20)
     assert counter.inc("k", 10) == (11, 11)
+
+
+class _Uncopyable(Exception):
+    """Its arguments are not those of its constructor, so that it cannot be rebuilt from them."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
+    """It is no result, whoever it comes from: here a test's clock."""
+
+    def broken_clock() -> int:
+        raise _Uncopyable(7, "no time")
+
+    counter = StrictInstanceAwareCounter(fakeredis.FakeRedis(), "p", clock_ms=broken_clock)
+    with pytest.raises(_Uncopyable, match="no time"):
+        counter.inc("k")
+    with pytest.raises(_Uncopyable, match="no time"):
+        counter.inc_all([("k", 1), ("j", 2)])

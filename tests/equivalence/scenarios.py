@@ -102,6 +102,18 @@ SCENARIOS = [
         """,
     ),
     Scenario(
+        "a small step brings a total that is out of range back into it",
+        "R2 R7",
+        """
+        A set_on_instance k 10 -> 10 10
+        wait 30000
+        B set_on_instance k max -> max max
+        A heartbeat
+        A dec k 12 -> 9007199254740989 -2
+        B get k -> 9007199254740989 max
+        """,
+    ),
+    Scenario(
         "set works on a total that is out of range",
         "R2 R9",
         """

@@ -157,7 +157,7 @@ impl<R: Redis> Instance<R> {
     /// R9: `set_on_instance(0)` on every counter that it remembers.
     pub async fn clear_on_instance(&mut self) -> Result<(), Error> {
         let keys: Vec<Arc<str>> = self.memory.keys().cloned().collect();
-        self.to_zero(&keys, Operation::SetOnInstance).await
+        self.set_to_zero(&keys, Operation::SetOnInstance).await
     }
 
     /// R9: `set(0)` on every counter that exists, or that it remembers.
@@ -175,10 +175,10 @@ impl<R: Redis> Instance<R> {
         keys.extend(self.memory.keys().cloned());
         keys.sort();
         keys.dedup();
-        self.to_zero(&keys, Operation::Set).await
+        self.set_to_zero(&keys, Operation::Set).await
     }
 
-    async fn to_zero(&mut self, keys: &[Arc<str>], operation: Operation) -> Result<(), Error> {
+    async fn set_to_zero(&mut self, keys: &[Arc<str>], operation: Operation) -> Result<(), Error> {
         if keys.is_empty() {
             return self.call(&[]).await.1.map_or(Ok(()), Err);
         }
