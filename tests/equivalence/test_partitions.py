@@ -307,6 +307,25 @@ def test_the_asyncio_counter_answers_so_too(partitions: int) -> None:
     production.loop.close()
 
 
+@divided
+def test_an_empty_batch_restores_what_was_lost_only_where_a_prefix_is_not_divided(
+    partitions: int,
+) -> None:
+    """Without partitions it is a request, and so a heartbeat (R4); with partitions it has none."""
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    server, production = InMemoryServer(), Production(client, client)
+    memory = [
+        InMemoryCounter(server, PREFIX, instance_id=name, partitions=partitions) for name in "ab"
+    ]
+    ours = [production.join(name, partitions) for name in "ab"]
+    for first, second in (memory, ours):
+        first.inc("k", 2)
+        client.flushall()
+        server.flush()
+        assert first.get_all([]) == []
+        assert second.get("k") == ((2, 0) if partitions == 1 else (0, 0))
+
+
 def test_the_machine_finds_a_batch_that_is_put_together_wrongly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
