@@ -2,7 +2,8 @@
 
 The rounds are interleaved: each measures the raw command and then ours, so that whatever else the
 machine does affects both. The table shows medians, with the lowest and the highest round in
-brackets. Machines are shared and noisy, so trust the ratios rather than the microseconds.
+brackets. Machines are shared and noisy, so trust the ratios rather than the microseconds. Where it
+says so, the figure is processor time of this process for each call, which sharing affects less.
 
 The benchmark starts a redis-server of its own on a unix socket, 7.0 if there is one. It writes
 benchmarks/RESULTS.md and a plot, throughput.svg. With BENCH_QUICK=1 the rounds are short, and
@@ -18,6 +19,7 @@ import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +30,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import distkit.asyncio
-from benchmarks import scene
+from benchmarks import instead, scene
 from distkit.core.batching import MOST_KEYS, MOST_STEPS
 from distkit.testing import driver_of
 from tests.harness.servers import Binary, RedisServer, find_binaries
@@ -72,6 +74,11 @@ def plural(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def _per_ms(program: instead.Rust, tasks: int, calls: int) -> float:
+    """How many calls a program makes in a millisecond."""
+    return 1_000 / program.us_a_call(tasks, some(calls))
+
+
 def us_a_call(call: Callable[[], object], calls: int) -> float:
     """The mean time of a call, in µs."""
     began = time.perf_counter()
@@ -106,9 +113,58 @@ class Bench:
         raw = lambda: us_a_call(lambda: self.client.incrby("raw", 1), n)  # noqa: E731
         sync = interleaved(raw, lambda: us_a_call(lambda: counter.inc("k"), n))
         self.rows.append(Row("sequential inc / INCRBY", *sync, "µs", "≤ 1.5"))
+        above = [ours - raw for raw, ours in zip(*sync, strict=True)]
+        self.rows.append(Row("sequential inc: above INCRBY", [], above, "µs", "≤ 12"))
         raw = lambda: us_a_call(lambda: self.client.get("raw"), n)  # noqa: E731
         got = interleaved(raw, lambda: us_a_call(lambda: counter.get("k"), n))
         self.rows.append(Row("sequential get / GET", *got, "µs"))
+
+    def competitors(self) -> None:
+        """What a user might pick instead; one caller, and calls one after the other."""
+        counter, n, client = scene.counter_on(self.client), some(1_000), self.client
+        ours = lambda: us_a_call(lambda: counter.inc("k"), n)  # noqa: E731
+        for name, call in instead.candidates(client).items():
+            theirs = lambda call=call: us_a_call(call, n)  # noqa: E731
+            self.rows.append(Row(f"sequential inc / {name}", *interleaved(theirs, ours), "µs"))
+
+    def crate(self) -> None:
+        """The published Rust crate, where cargo is found."""
+        crate = instead.Rust.start(self.server, instead.CRATE)
+        if crate is None:
+            return
+        counter = scene.counter_on(self.client)
+        one = interleaved(
+            lambda: crate.us_a_call(1, some(2_000)),
+            lambda: us_a_call(lambda: counter.inc("k"), some(2_000)),
+        )
+        self.rows.append(Row("sequential inc / the Rust crate's", *one, "µs"))
+        asyncio.run(self._crate_callers(crate))
+        self._rust_port(crate)
+        crate.stop()
+
+    def _rust_port(self, crate: instead.Rust) -> None:
+        """This counter in Rust, beside the crate: both in Rust, so what differs is the counter."""
+        port = instead.Rust.start(self.server, instead.RUST_PORT)
+        assert port is not None
+        for tasks, calls in ((1, 4_000), (64, 400), (512, 100)):
+            theirs, ours = interleaved(
+                partial(_per_ms, crate, tasks, calls), partial(_per_ms, port, tasks, calls)
+            )
+            tasks_text = "1 task" if tasks == 1 else f"{tasks} tasks"
+            name = f"in Rust, {tasks_text}: the port of this counter / the Rust crate"
+            self.rows.append(Row(name, theirs, ours, "1000/s"))
+        port.stop()
+
+    async def _crate_callers(self, crate: instead.Rust) -> None:
+        client = redis.asyncio.Redis(unix_socket_path=self.server.socket)
+        counter = distkit.asyncio.StrictInstanceAwareCounter(client, "crate")
+        theirs, ours = [], []
+        for _ in range(ROUNDS):
+            theirs.append(1_000 / crate.us_a_call(64, some(200)))
+            measured = await throughput(counter.inc, 64, 1, some(30_000))
+            ours.append(measured.calls_a_second / 1000)
+        self.rows.append(Row("64 callers / the Rust crate's 64 tasks", theirs, ours, "1000/s"))
+        await client.aclose()
 
     # --- Many callers ----------------------------------------------------------------------------
 
@@ -123,29 +179,70 @@ class Bench:
             redis.asyncio.Redis(connection_pool=pool),
         )
         counter = distkit.asyncio.StrictInstanceAwareCounter(shared, "callers")
-        targets = {1: "≥ 0.67", 64: "≥ 8", 512: "≥ 20"}
-        for keys in (1, 64):
-            for callers in CALLERS:
+        targets = {1: "≥ 0.67", 8: "", 64: "≥ 12", 512: "≥ 20"}
+        for keys, mixed in ((1, False), (1, True), (64, False)):
+            for callers in CALLERS if not mixed else CALLERS[-1:]:
                 client = shared if callers < 100 else blocking
                 raws, ours = [], []
                 for _ in range(ROUNDS):
-                    raws.append(await throughput(client.incrby, callers, keys, some(4_000)))
-                    ours.append(await throughput(counter.inc, callers, keys, some(30_000)))
-                self.rows.append(
-                    Row(
-                        f"{plural(callers, 'asyncio caller')}, {plural(keys, 'key')}",
-                        [value / 1000 for value in raws],
-                        [value / 1000 for value in ours],
-                        "1000/s",
-                        targets.get(callers, "") if keys == 1 else "",
-                    )
-                )
-                if keys == 1:
-                    self.throughput.setdefault("INCRBY", []).append(statistics.median(raws))
-                name = "inc, one key" if keys == 1 else "inc, 64 keys"
-                self.throughput.setdefault(name, []).append(statistics.median(ours))
+                    raws.append(await throughput(client.incrby, callers, keys, some(4_000), mixed))
+                    ours.append(await throughput(counter.inc, callers, keys, some(30_000), mixed))
+                label = f"{callers} asyncio callers, {keys} {'key' if keys == 1 else 'keys'}"
+                label += ", different counts" if mixed else ""
+                self._add_throughput(label, raws, ours, targets[callers] if keys == 1 else "")
+                if not mixed:
+                    self._note_for_plot(keys, raws, ours)
         await shared.aclose()
         await blocking.aclose()
+
+    def _add_throughput(
+        self, label: str, raws: list[Measured], ours: list[Measured], target: str
+    ) -> None:
+        self.rows.append(
+            Row(
+                label,
+                [measured.calls_a_second / 1000 for measured in raws],
+                [measured.calls_a_second / 1000 for measured in ours],
+                "1000/s",
+                target,
+            )
+        )
+        cpu = [measured.cpu_us for measured in raws], [measured.cpu_us for measured in ours]
+        self.rows.append(Row(f"  its processor time a call: {label}", *cpu, "µs"))
+
+    def _note_for_plot(self, keys: int, raws: list[Measured], ours: list[Measured]) -> None:
+        def middle(measured: list[Measured]) -> float:
+            return statistics.median(one.calls_a_second for one in measured)
+
+        if keys == 1:
+            self.throughput.setdefault("INCRBY", []).append(middle(raws))
+        name = "inc, one key" if keys == 1 else "inc, 64 keys"
+        self.throughput.setdefault(name, []).append(middle(ours))
+
+    def holding(self) -> None:
+        asyncio.run(self._holding())
+
+    async def _holding(self) -> None:
+        """`held`, against `inc` on entering and `dec` on leaving."""
+        client = redis.asyncio.Redis(unix_socket_path=self.server.socket)
+        counter = distkit.asyncio.StrictInstanceAwareCounter(client, "holding")
+
+        async def by_hand(key: str, count: int) -> None:
+            await counter.inc(key, count)
+            await counter.dec(key, count)
+
+        async def held(key: str, count: int) -> None:
+            async with counter.held(f"held {key}", count):
+                pass
+
+        raws, ours = [], []
+        for _ in range(ROUNDS):
+            measured = await throughput(by_hand, 512, 1, some(15_000))
+            raws.append(measured.calls_a_second / 1000)
+            measured = await throughput(held, 512, 1, some(15_000))
+            ours.append(measured.calls_a_second / 1000)
+        self.rows.append(Row("512 tasks: held / our inc and dec", raws, ours, "1000/s", "≥ 1"))
+        await client.aclose()
 
     def threads(self) -> None:
         counter = scene.counter_on(self.client)
@@ -235,19 +332,32 @@ class Bench:
         self.rows.append(Row("a heartbeat that restores 10,000 slices", [], values, "ms"))
 
 
+class Measured(NamedTuple):
+    """One round of many callers."""
+
+    calls_a_second: float
+    cpu_us: float
+
+
 async def throughput(
-    call: Callable[[str, int], Awaitable[object]], callers: int, keys: int, calls: int
-) -> float:
-    """Calls a second, of callers that each make one call after the other."""
+    call: Callable[[str, int], Awaitable[object]],
+    callers: int,
+    keys: int,
+    calls: int,
+    mixed: bool = False,
+) -> Measured:
+    """Callers that each make one call after the other. If `mixed`, their counts differ."""
     each = max(3, calls // max(callers, 4))
 
-    async def work(key: str) -> None:
-        for _ in range(each):
-            await call(key, 1)
+    async def work(number: int) -> None:
+        key = f"k{number % keys}"
+        for turn in range(each):
+            await call(key, 1 + (number + turn) % 7 if mixed else 1)
 
-    began = time.perf_counter()
-    await asyncio.gather(*(work(f"k{i % keys}") for i in range(callers)))
-    return callers * each / (time.perf_counter() - began)
+    began, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*map(work, range(callers)))
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return Measured(callers * each / seconds, cpu / callers / each * 1e6)
 
 
 def in_threads(call: Callable[[], object], each: int, count: int = 16) -> float:
@@ -343,7 +453,10 @@ def main() -> None:
     bench = Bench(server)
     parts = (
         bench.one_caller,
+        bench.competitors,
+        bench.crate,
         bench.asyncio_callers,
+        bench.holding,
         bench.threads,
         bench.server_time,
         bench.largest_request,

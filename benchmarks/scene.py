@@ -18,7 +18,7 @@ local root, from, to = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local head, slice = ARGV[4], ARGV[5]
 for i = from, to do
   redis.call('HSET', root .. 'counter:k' .. i, ':', head, 'somebody', slice)
-  redis.call('SADD', root .. 'keys', 'k' .. i)
+  redis.call('HSET', root .. 'keys', 'k' .. i, 0)
 end
 """
 
@@ -39,15 +39,17 @@ def among_instances(
     counter.inc("k")
     root = f"distkit:{{{driver_of(counter).space.prefix}}}:"
     now = int(time.time() * 1000)
-    heard = now - THRESHOLD_MS if silent else now + THRESHOLD_MS
+    expires = now if silent else now + 10 * THRESHOLD_MS
     names = [uuid.uuid4().hex for _ in range(others)]
     fields: Any = client.hget(root + "counter:k", ":")
-    epoch, _, _, _, closed = fields.decode().split()
-    head: Any = {":": f"{epoch} 0 {others + 1} {heard if silent else now} {closed}"}
+    layout, epoch, _, _, bound, closed = fields.decode().split()
+    bound = expires if silent else bound
+    head: Any = {":": f"{layout} {epoch} 0 {others + 1} {bound} {closed}"}
     for first in range(0, others, 1_000):
         some = names[first : first + 1_000]
-        client.hset(root + "instances", mapping=dict.fromkeys(some, f"{heard} 9 2"))
-        client.hset(root + "counter:k", mapping=dict.fromkeys(some, "1 0 2 0 0 0 0"))
+        entry = f"{expires} {THRESHOLD_MS} 9 0 2 another"
+        client.hset(root + "instances", mapping=dict.fromkeys(some, entry))
+        client.hset(root + "counter:k", mapping=dict.fromkeys(some, "1 0 2 9 0 0 0 0"))
     client.hset(root + "counter:k", mapping=head)
     return counter
 
@@ -57,8 +59,10 @@ def among_keys(client: redis.Redis, others: int) -> StrictInstanceAwareCounter:
     counter = counter_on(client)
     counter.inc("k")
     root = f"distkit:{{{driver_of(counter).space.prefix}}}:"
-    now = int(time.time() * 1000)
+    fields: Any = client.hget(root + "counter:k", ":")
+    layout, _, _, _, expires, closed = fields.decode().split()
+    head = f"{layout} 0 0 1 {expires} {closed}"
     for first in range(0, others, 10_000):
         last = min(first + 10_000, others) - 1
-        client.eval(MANY_KEYS, 0, root, first, last, f"0 0 1 {now} {now}", "1 0 2 0 0 0 0")
+        client.eval(MANY_KEYS, 0, root, first, last, head, "1 0 2 9 0 0 0 0")
     return counter

@@ -11,10 +11,17 @@ from distkit.errors import (
     CounterOverflowError,
     DistkitError,
     InvalidKeyError,
+    LayoutError,
+    LimitReached,
+    MisuseError,
     NotExecutedError,
     OutcomeUnknownError,
+    PartitionsError,
 )
+from distkit.events import Event, EventKind
+from distkit.exit import leave_at_exit
 from distkit.protocols import AsyncCounter, Counter
+from distkit.tracing import RequestReport
 
 __version__ = "0.1.0"
 
@@ -26,14 +33,22 @@ __all__ = [
     "CounterOverflowError",
     "CounterState",
     "DistkitError",
+    "Event",
+    "EventKind",
     "InvalidKeyError",
+    "LayoutError",
+    "LimitReached",
+    "MisuseError",
     "NotExecutedError",
     "OutcomeUnknownError",
+    "PartitionsError",
+    "RequestReport",
     "StrictInstanceAwareCounter",
     "__version__",
     "always",
     "eq",
     "gt",
+    "leave_at_exit",
     "lt",
     "ne",
 ]

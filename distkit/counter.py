@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import redis
 
-from distkit.base import CounterBase
+from distkit import inspection
+from distkit.base import CounterBase, Options
 from distkit.core import operations
+from distkit.core.inspection import PrefixInfo
 from distkit.core.operations import Change, Comparator, CounterState
-from distkit.redis.shared import Clock
+from distkit.core.partitions import checked_partitions
+from distkit.events import OnEvent
+from distkit.holding.threads import Held, Limit
+from distkit.partitions.threads import ThreadPartitions
+from distkit.redis.script import Clock
 from distkit.threads import ThreadDriver
+from distkit.tracing import OnRequest
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -26,20 +33,27 @@ class StrictInstanceAwareCounter(CounterBase):
 
     One object is one instance. Threads can share it; those that wait while a request is in flight
     share the next request. In a forked child the object becomes a new instance, with a new id and
-    nothing remembered. It cannot be copied or pickled.
+    nothing remembered. It cannot be copied or pickled. A signal handler or `__del__` that calls it
+    in the middle of another call of the same thread gets a MisuseError.
 
     `with counter:` is the life of an instance. Inside, a thread sends a heartbeat whenever a third
     of the threshold has passed without a call. On leaving, the instance's slices are removed and
     its session is closed (R16). Failures of either are logged by the logger `distkit`.
 
     Every call is a heartbeat (R4), and can raise these errors besides its own:
-        InvalidKeyError: the key is not 1 to 255 bytes without `:`, or its Redis key holds something
-            that is not a counter (R1).
-        NotExecutedError: Redis could not be reached; the call was not executed.
-        OutcomeUnknownError: the call was sent and got no reply. It was executed once or not at all
-            (R12).
-        redis.exceptions.ResponseError, AuthenticationError: Redis refused the call: no memory,
-            read-only, no permission. It was not executed.
+
+    * InvalidKeyError: the key is not 1 to 255 bytes without `:`, or its Redis key holds something
+      that is not a counter (R1).
+    * NotExecutedError: Redis could not be reached; the call was not executed.
+    * PartitionsError: other programs divide the prefix otherwise (R21). It was not executed.
+    * OutcomeUnknownError: the call was sent and got no reply. It was executed once or not at all
+      (R12).
+    * redis.exceptions.ResponseError, AuthenticationError: Redis refused the call: no memory,
+      read-only, no permission. It was not executed.
+
+    When Redis has lost data, an instance puts back everything that it remembers before its next
+    call is executed (R10). That takes about 50 ms for every 1,000 keys; the calls of that instance
+    wait, and the log is told.
 
     A condition is made by `eq(n)`, `ne(n)`, `lt(n)`, `gt(n)` or `always()`, from `distkit`.
 
@@ -47,24 +61,39 @@ class StrictInstanceAwareCounter(CounterBase):
     given. A step that is refused changes nothing, and the others still run (R2). If any failed, the
     first error is raised, and its attribute `outcomes` has the result or error of every step, in
     order. A batch of up to 512 steps on up to 100 keys is one request, and atomic; a longer batch
-    takes several requests.
+    takes several requests, and so does one whose keys belong to several partitions.
 
     Args:
-        client: a `redis.Redis` or `redis.RedisCluster` with any settings, or a fake of one. Calls
-            follow its retry policy; a retry never counts twice (R11).
+        client: a `redis.Redis` or `redis.RedisCluster` with any settings, or a fake of one. The
+            counters of a client use connections of their own, made from its settings, and follow
+            its retry policy; a retry never counts twice (R11).
         prefix: the namespace: 1 to 255 bytes in UTF-8 without `:`, `{` and `}` (R1).
-        dead_instance_threshold_ms: how long another instance may be silent, in ms (R5). Give the
-            same to every instance of a prefix.
+        dead_instance_threshold_ms: how long this instance may be silent before the others presume
+            it dead, in ms (R5). Instances of a prefix may have different ones.
         instance_id: the name of this instance, 1 to 255 bytes without `:`; by default a UUID4. No
             two live instances may share one. An instance that reuses an id starts from nothing
             (R10).
+        reply_timeout_ms: how long to wait for a reply, in ms. After that the request is sent again
+            on a new connection, as the client's retry policy allows. By default a tenth of the
+            threshold, at least 1,000. A shorter `socket_timeout` of the client prevails.
+        on_request: called with a `distkit.RequestReport` after every request to Redis: for traces
+            and metrics.
+        on_event: called with a `distkit.Event` when something happens to the instance: presumed
+            dead, put back, unreachable, something owed (R20), and so on.
         clock_ms: for tests: a function that returns the server's wall clock in ms. By default,
             Redis's `TIME`.
+        label: what people call this instance; Redis keeps it beside the id. At most 64 bytes in
+            UTF-8 without control characters; by default `host:pid`.
+        partitions: into how many partitions the prefix is divided, from 1 to 256 (R21). All
+            programs that share a prefix give the same number. The partitions of a prefix spread
+            over the shards of a cluster; a key belongs to one of them, and each has a session, and
+            a line of callers, of its own. Requests and events are those of each partition.
 
     Raises:
         InvalidKeyError: prefix or instance_id is not allowed.
         TypeError: an argument has the wrong type.
-        ValueError: the threshold is not from 1 to 2^53 - 1.
+        ValueError: the threshold is not from 1 to 2^53 - 1, partitions is not from 1 to 256, or the
+            label is not allowed.
     """
 
     def __init__(
@@ -74,10 +103,26 @@ class StrictInstanceAwareCounter(CounterBase):
         *,
         dead_instance_threshold_ms: int = 30_000,
         instance_id: str | None = None,
+        reply_timeout_ms: int | None = None,
+        on_request: OnRequest | None = None,
+        on_event: OnEvent | None = None,
         clock_ms: Clock | None = None,
+        label: str | None = None,
+        partitions: int = 1,
     ) -> None:
-        self._driver: ThreadDriver = ThreadDriver(
-            client, prefix, dead_instance_threshold_ms, instance_id, clock_ms
+        options = Options(
+            dead_instance_threshold_ms,
+            instance_id,
+            reply_timeout_ms,
+            on_request,
+            on_event,
+            clock_ms,
+            label,
+        )
+        self._driver: ThreadDriver | ThreadPartitions = (
+            ThreadDriver(client, prefix, options)
+            if checked_partitions(partitions) == 1
+            else ThreadPartitions(client, prefix, partitions, options)
         )
 
     def __enter__(self) -> Self:
@@ -105,11 +150,11 @@ class StrictInstanceAwareCounter(CounterBase):
             CounterOverflowError: the slice or the total would leave ±(2^53 - 1) (R2).
             TypeError: count is not an int.
         """
-        return self._driver.one(operations.inc(key, count))
+        return self._driver.one(operations.inc_alone(key, count))
 
     def dec(self, key: str, count: int = 1) -> CounterState:
         """Subtract `count` from the slice, which may become negative. Otherwise as `inc`."""
-        return self._driver.one(operations.dec(key, count))
+        return self._driver.one((operations.dec(key, count),))
 
     def get(self, key: str) -> CounterState:
         """Read the total and this slice. Like every call, it removes the slices of the dead (R8).
@@ -117,11 +162,11 @@ class StrictInstanceAwareCounter(CounterBase):
         Raises:
             CounterOverflowError: the live slices add up to more than 2^53 - 1 (R2).
         """
-        return self._driver.one(operations.get(key))
+        return self._driver.one((operations.get(key),))
 
     def set_on_instance(self, key: str, count: int) -> CounterState:
         """Set this instance's slice to `count`; the others keep theirs (R9). Otherwise as `inc`."""
-        return self._driver.one(operations.set_on_instance(key, count))
+        return self._driver.one((operations.set_on_instance(key, count),))
 
     def set(self, key: str, count: int) -> CounterState:
         """Set the total to `count`: a new epoch begins, and this instance owns all of it (R9).
@@ -135,7 +180,7 @@ class StrictInstanceAwareCounter(CounterBase):
                 have started a new epoch, and what it set may be gone already.
             TypeError: count is not an int.
         """
-        return self._driver.one(operations.set(key, count))
+        return self._driver.one((operations.set(key, count),))
 
     def delete_on_instance(self, key: str) -> CounterState:
         """Remove this instance's slice; the others keep theirs (R9).
@@ -143,7 +188,7 @@ class StrictInstanceAwareCounter(CounterBase):
         Returns:
             The new total, and the slice that was removed.
         """
-        return self._driver.one(operations.delete_on_instance(key))
+        return self._driver.one((operations.delete_on_instance(key),))
 
     def delete(self, key: str) -> CounterState:
         """Remove every instance's slice: a new epoch begins (R9).
@@ -155,7 +200,7 @@ class StrictInstanceAwareCounter(CounterBase):
             CounterOverflowError: the live slices add up to more than 2^53 - 1; `set` still works.
             OutcomeUnknownError: also if the session was lost while the call was unanswered.
         """
-        return self._driver.one(operations.delete(key))
+        return self._driver.one((operations.delete(key),))
 
     # --- With a condition -------------------------------------------------------------------------
 
@@ -168,15 +213,15 @@ class StrictInstanceAwareCounter(CounterBase):
         Raises:
             CounterOverflowError: the slice, or the total before or after, is outside ±(2^53 - 1).
         """
-        return self._driver.one(operations.inc_if(key, comparator, count))
+        return self._driver.one((operations.inc_if(key, comparator, count),))
 
     def set_if(self, key: str, comparator: Comparator, count: int) -> Change:
         """`set` if the total meets the condition (R15). Otherwise as `inc_if`."""
-        return self._driver.one(operations.set_if(key, comparator, count))
+        return self._driver.one((operations.set_if(key, comparator, count),))
 
     def set_on_instance_if(self, key: str, comparator: Comparator, count: int) -> Change:
         """`set_on_instance` if this slice meets the condition (R15). Otherwise as `inc_if`."""
-        return self._driver.one(operations.set_on_instance_if(key, comparator, count))
+        return self._driver.one((operations.set_on_instance_if(key, comparator, count),))
 
     # --- Batches ----------------------------------------------------------------------------------
 
@@ -219,6 +264,69 @@ class StrictInstanceAwareCounter(CounterBase):
             operations.each_of(updates, operations.set_on_instance_if, operations.CONDITIONAL)
         )
 
+    # --- Holding ----------------------------------------------------------------------------------
+
+    @overload
+    def held(self, key: str, count: int = 1) -> Held[CounterState]: ...
+    @overload
+    def held(
+        self, key: str, count: int = 1, *, when_unreachable: Literal["raise", "allow"]
+    ) -> Held[CounterState | None]: ...
+    def held(
+        self,
+        key: str,
+        count: int = 1,
+        *,
+        when_unreachable: Literal["raise", "allow"] = "raise",
+    ) -> Held[CounterState] | Held[CounterState | None]:
+        """`count` more inside `with counter.held("jobs") as state:` (R20). Also a decorator.
+
+        This instance's slice of the key is set to what its holders hold. Whatever fails, it comes
+        to that. Do not also count on the key: `inc`, `dec` and `set_on_instance` on it last only
+        until the slice is set the next time. A holder counts in the next epoch too.
+
+        Leaving never fails because Redis cannot be reached. What Redis could not be told is owed,
+        and paid with the next request; inside the counter's `with` block that is a heartbeat at
+        the latest.
+
+        Args:
+            key: the counter.
+            count: how much is held, at least 1.
+            when_unreachable: "raise": entering raises if Redis cannot be reached, and nothing is
+                held. "allow": it holds, and Redis is told later.
+
+        Returns:
+            A context manager, which can be entered any number of times. It returns the state after
+            entering; None if Redis could not be reached, and that was allowed.
+
+        Raises:
+            CounterOverflowError: on entering: more than 2^53 - 1 would be held (R2).
+        """
+        return Held(self._driver.at(key), key, count, when_unreachable)
+
+    def limit(
+        self,
+        key: str,
+        most: int,
+        *,
+        when_unreachable: Literal["raise", "allow", "refuse"] = "raise",
+    ) -> Limit:
+        """A limit of `most` holders at once, over all instances (R20).
+
+        Use `with limit.slot():`, decorate a function with it, or call `acquire` and `release`.
+        Those that wait in this process are served in order, and one request polls for all of them.
+        R20 lists the cases in which more than `most` hold at once.
+
+        Args:
+            key: the counter. Its total is what is limited: also what others count on it.
+            most: how many slots there are, at least 1.
+            when_unreachable: what becomes of those that ask for a slot while Redis cannot be
+                reached. "raise": they get NotExecutedError or OutcomeUnknownError, and hold
+                nothing. "allow": they hold, and the limit may be exceeded. "refuse": there is no
+                slot for them: LimitReached.
+        """
+        return Limit(self._driver.at(key), key, most, when_unreachable)
+
     # --- Every counter ----------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
@@ -238,7 +346,7 @@ class StrictInstanceAwareCounter(CounterBase):
             CounterOverflowError: without one of the slices a total would leave ±(2^53 - 1) (R2).
                 That slice stays; the others are removed.
         """
-        self._driver.batch(self._driver.clearing_of_this_instance())
+        self._driver.clear_on_instance()
 
     def clear(self) -> None:
         """Set the counters of every key to 0, each in a new epoch (R9).
@@ -247,5 +355,30 @@ class StrictInstanceAwareCounter(CounterBase):
         another instance creates meanwhile may stay. After NotExecutedError or OutcomeUnknownError
         some counters may be left: call it again.
         """
-        known = self._driver.known_keys()
-        self._driver.batch(self._driver.clearing(known))
+        self._driver.clear()
+
+    # --- Seeing it --------------------------------------------------------------------------------
+
+    def inspect(self, keys: Iterable[str] | None = None) -> PrefixInfo:
+        """Read what Redis holds of the prefix: instances, counters, slices, tombstones.
+
+        It is no heartbeat and removes nothing. `distkit.inspection` has the same for programs
+        without a counter, page by page, and says what the results are.
+
+        Args:
+            keys: only these counters; by default all that are listed.
+
+        Raises:
+            InvalidKeyError: a key is not allowed, or the Redis keys of the prefix hold something
+                else.
+            LayoutError: the prefix has another layout.
+            redis.exceptions.RedisError: as the client raises it.
+        """
+        driver = self._driver
+        return inspection.inspect(
+            driver.client,
+            driver.prefix,
+            keys=keys,
+            clock_ms=driver.clock_ms,
+            partitions=driver.partitions,
+        )

@@ -7,7 +7,11 @@ keys of the prefix into one slot.
 
 from __future__ import annotations
 
+import os
+import socket
+import unicodedata
 from functools import lru_cache
+from typing import Final
 
 from distkit.errors import CounterOverflowError, InvalidKeyError
 
@@ -41,6 +45,32 @@ def checked_name(name: object, what: str, forbidden: str = ":") -> str:
     return name
 
 
+MOST_LABEL: Final = 64
+"""How many bytes a label has at most."""
+
+
+def checked_label(label: object) -> str:
+    """Return the label, or raise TypeError or ValueError."""
+    if not isinstance(label, str):
+        raise TypeError(f"label must be a str, not {type(label).__name__}")
+    try:
+        size = len(label.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"label cannot be written in UTF-8: {label!r}") from None
+    if size > MOST_LABEL:
+        raise ValueError(f"label must have at most {MOST_LABEL} bytes in UTF-8, not {size}")
+    if any(unicodedata.category(char) == "Cc" for char in label):
+        raise ValueError(f"label must not contain control characters: {label!r}")
+    return label
+
+
+def default_label() -> str:
+    """Where this process runs: `host:pid`."""
+    tail = f":{os.getpid()}"
+    host = "".join(char for char in socket.gethostname() if char.isprintable())
+    return host.encode()[: MOST_LABEL - len(tail)].decode(errors="ignore") + tail
+
+
 def checked_int(number: object, what: str) -> int:
     """Return the number, or raise TypeError: neither a bool nor a float is a count."""
     if isinstance(number, bool) or not isinstance(number, int):
@@ -59,13 +89,18 @@ def checked_count(number: object, what: str = "count") -> int:
 
 
 class Keyspace:
-    """The Redis keys of one prefix; see PROTOCOL.md, "Keys".
+    """The Redis keys of one prefix, or of one of its partitions; see PROTOCOL.md, "Keys".
 
     They are bytes, because names are UTF-8 in Redis whatever encoding the client uses (R1).
+
+    Args:
+        prefix: the namespace.
+        partition: what the partition is called in the place of the prefix (R21).
     """
 
-    def __init__(self, prefix: str) -> None:
-        root = f"distkit:{{{checked_name(prefix, 'prefix', ':{}')}}}:".encode()
+    def __init__(self, prefix: str, partition: str | None = None) -> None:
+        checked_name(prefix, "prefix", ":{}")
+        root = f"distkit:{{{partition or prefix}}}:".encode()
         self.prefix = prefix
         self.instances: bytes = root + b"instances"
         self.keys: bytes = root + b"keys"

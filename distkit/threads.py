@@ -10,51 +10,68 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import redis
 
-from distkit.base import Driver
-from distkit.core.batching import Batch, result_of
-from distkit.core.instance import Outcome
+from distkit.base import LONG_SWEEP, LONG_SWEEPS, NOTHING, SWEEP, Driver, Options, not_scanned
+from distkit.core import operations
+from distkit.core.batching import Batch, result_of, results_of
+from distkit.core.instance import Kind, Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.core.pulse import Report
-from distkit.redis.shared import SCAN_ERRORS, Abandoned, Clock, KnownKeys
+from distkit.errors import InvalidKeyError, MisuseError
+from distkit.keys import Keyspace
+from distkit.redis.meaning import Abandoned
+from distkit.redis.script import Scan
 from distkit.redis.sync import Transport, transport_for
+from distkit.tracing import checked_hook, observed
+
+LOOKS_EVERY_S: Final = 1.0
+"""How often a waiting thread looks whether it was forgotten."""
 
 
 class ThreadDriver(Driver):
     """The driver of the synchronous counter.
 
     Attributes:
+        send: sends one request and returns its reply; tests replace it.
         heart: the heartbeat thread, inside `with`.
     """
 
     def __init__(
-        self,
-        client: redis.Redis | redis.RedisCluster,
-        prefix: str,
-        threshold_ms: int,
-        instance_id: str | None,
-        clock_ms: Clock | None,
+        self, client: redis.Redis | redis.RedisCluster, prefix: str | Keyspace, options: Options
     ) -> None:
-        self.transport: Transport = transport_for(client, clock_ms)
-        super().__init__(client, prefix, threshold_ms, instance_id)
+        super().__init__(client, prefix, options)
+        self.transport: Transport = transport_for(client, options.wall(), options.deadline())
+        self.send: Callable[[Request], Reply] = observed(
+            self.transport.send, checked_hook(options.on_request)
+        )
         self.heart: Heart | None = None
-        self._mutex = threading.Lock()  # guards the queue and the leader
+        self._mutex: Any = threading.RLock()  # guards the queue and the leader
         self._leader: _Thread | None = None
+        self._inside: dict[int, _Thread] = {}  # each thread's last call
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._leader = None
+        self._inside = {}
         self.heart = None  # a child inherits no threads: the next call starts another
 
     @property
     def is_led(self) -> bool:
         """Whether a thread is sending."""
         return self._leader is not None
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether this thread is making a call: this runs in a signal handler, or in `__del__`."""
+        last = self._inside.get(threading.get_ident())
+        # A caller that is gone still hands over, with the mutex. (An RLock knows its owner exactly,
+        # and a Lock would be waited for: a handler can run between any two lines.)
+        return (last is not None and not last.gone) or bool(self._mutex._is_owned())
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -71,75 +88,128 @@ class ThreadDriver(Driver):
             self.heart = None
         try:
             self.leave()
+            self.observer.left(self.instance, None)
         except Exception as failure:
-            Report(self.instance.instance_id).could_not_leave(failure)
+            self.report.could_not_leave(failure)
+            self.observer.left(self.instance, failure)
+        finally:
+            self.instance.promise_ms = 0
 
     def leave(self) -> None:
-        """R16: remove the slices first, because a later instance of this id cannot know them."""
-        try:
-            if self.instance.has_opened:
-                self.batch(self.clearing_of_this_instance())
-        finally:
-            for failure in self._serve(_Thread((), leaving=True)):
-                Report(self.instance.instance_id).could_not_leave(failure)
+        """R16: drop the slices and close the session."""
+        self.books.forget()
+        for failure in self._serve(_Thread(), (), Kind.LEAVE):
+            result_of(failure)
 
     def _start_heart(self) -> None:
-        self.heart = Heart(self)
-        self.heart.start()
+        with self._mutex:  # several threads may come at once
+            if self.heart is None:
+                self.heart = Heart(self)
+                self.heart.start()
 
     # --- Calls -----------------------------------------------------------------------------------
 
-    def one(self, step: Step) -> Any:
+    def one(self, todo: tuple[Step]) -> Any:
         """Run the step and return its result."""
-        (outcome,) = self.run((step,))
+        (outcome,) = self._serve(_Thread(), todo)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     def batch(self, todo: Sequence[Step]) -> list[Any]:
         """Run the steps and return their results."""
+        return results_of(self.outcomes(todo))
+
+    def outcomes(self, todo: Sequence[Step]) -> list[Outcome]:
+        """Run the steps, in as many requests as they need, and return what became of each."""
         batch = Batch(todo)
         for piece in batch.pieces():
             batch.outcomes += self.run(piece)
-        return batch.results()
+        return batch.outcomes
+
+    def clear_on_instance(self) -> None:
+        """R9: a step for every key of which this instance may have a slice."""
+        # Also where 0 is remembered: an unanswered call may have left something there. A copy of
+        # the memory, because another thread may be counting.
+        keys = sorted(self.instance.memory.copy())
+        self.batch([operations.set_on_instance(key, 0) for key in keys])
+
+    def clear(self) -> None:
+        """R9: a step for every key that Redis knows or this instance remembers."""
+        known = self.known_keys()
+        keys = sorted({*known, *list(self.instance.memory)})
+        self.batch([operations.set(key, 0) for key in keys])
 
     def heartbeat(self) -> None:
-        for failure in self.run(()):
+        for failure in self.run((), Kind.BEAT):
             result_of(failure)
+
+    def clean_up(self) -> None:
+        """R18: look at some counters that this instance does not remember, so that what crashed
+        instances left goes. While it finds such counters, it goes on."""
+        most = SWEEP
+        for _ in range(LONG_SWEEPS):
+            if not self.sweep.found:
+                self.sweep.at_once = most
+                self._scan(self.sweep)
+            looks = self.unknown_counters(most)
+            if looks and NOTHING in self.run(looks, Kind.LOOKS):
+                most = LONG_SWEEP
+            elif looks or self.sweep.done or most == SWEEP:
+                return  # a scan of a hash that has shrunk may find nothing, and is not at its end
 
     def known_keys(self) -> set[str]:
         """The keys of every counter of the prefix."""
-        scan = KnownKeys(self.space)
-        while not scan.done:
-            try:
-                scan.hear(self.client.execute_command(*scan.command, **scan.options))
-            except SCAN_ERRORS as error:
-                raise scan.judged(error) from error
+        scan = Scan(self.space)
+        try:
+            while not scan.done:
+                self._scan(scan)
+        except InvalidKeyError:
+            self.heartbeat()  # a better error, if all of the prefix has another layout
+            raise
         return scan.found
 
-    def run(self, todo: Sequence[Step]) -> list[Outcome]:
-        """Run the steps of one request; none at all are a heartbeat. Returns their outcomes."""
-        if self.is_alive and self.heart is None:
-            self._start_heart()
-        return self._serve(_Thread(todo))
+    def _scan(self, scan: Scan) -> None:
+        try:
+            self.transport.inquire(scan)
+        except Abandoned as end:
+            raise not_scanned(end) from end.__cause__
+
+    def run(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> list[Outcome]:
+        """Run the steps of one request. Returns their outcomes; of a heartbeat, its error."""
+        return self._serve(_Thread(), todo, kind)
 
     # --- Leading ---------------------------------------------------------------------------------
 
-    def _serve(self, caller: _Thread) -> list[Outcome]:
+    def _serve(
+        self, caller: _Thread, todo: Sequence[Step], kind: Kind = Kind.STEPS
+    ) -> list[Outcome]:
         """Wait until the caller's steps are done. Lead if nobody does."""
+        if self.is_alive and self.heart is None and kind is not Kind.LEAVE:
+            self._start_heart()
+        thread = threading.get_ident()
+        if self.is_inside:
+            raise MisuseError(
+                "this thread is inside a call of the same counter already (a signal handler or a "
+                "__del__ was run there): it would wait for itself. Nothing was sent"
+            )
         try:
+            self._inside[thread] = caller
             with self._mutex:
                 if self._leader is None or self._leader.gone:
                     self._leader = caller
                 else:
                     caller.close_gate()
-                self.queue.join(caller)
+                self.queue.waiting.append((todo, caller, kind))
             if caller.gate is not None:
-                caller.wait()
+                self._wait(caller)
             while caller.outcomes is None:
-                self._serve_a_group()
+                self._serve_a_group(caller)
         finally:
             caller.gone = True
+            if caller.next is not None:
+                caller.next.open_gate()
+            self._inside.pop(thread, None)
             if self._leader is caller:
                 self._hand_over(caller)
         return caller.outcomes
@@ -149,13 +219,14 @@ class ThreadDriver(Driver):
         with self._mutex:
             if self._leader is not caller:  # another thread found it gone and replaced it
                 return
-            successor = self.queue.successor(caller) if self.queue.is_busy else None
-            assert successor is None or isinstance(successor, _Thread)
+            # If its own call is done, so is its group.
+            others = self.queue.waiting or caller.outcomes is None
+            successor = self.queue.successor(caller) if others else None
             self._leader = successor
         if successor is not None:
             successor.open_gate()
 
-    def _serve_a_group(self) -> None:
+    def _serve_a_group(self, leader: _Thread) -> None:
         """Send for the group that was left unfinished, or for the next one."""
         instance = self.instance
         if self.queue.is_shared:
@@ -163,19 +234,55 @@ class ThreadDriver(Driver):
             # would carry only the first of them.
             time.sleep(0)
         with self._mutex:
-            call = self.queue.take()
+            call = self.queue.take(leader)
         assert call is not None, "the leader itself is queued"
         instance.begin(call)
         while not call.done:
             request = instance.speak()
             try:
-                instance.hear(self.transport.send(request))
-                self.pulse.heard()
-            except Abandoned as end:
-                instance.give_up(end.__cause__)
+                instance.hear(self.send(request))
+                self.heard(request)
             except Exception as error:
-                instance.refuse(error)
-        self.queue.hand_out()
+                self.conclude(request, error)
+        self.hand_out(_Desk)
+
+    def _wait(self, caller: _Thread) -> None:
+        """Until the caller has its outcome, or is to lead. Whoever should have opened its gate may
+        have been interrupted just before: so it looks for itself now and then."""
+        while not caller.wait():
+            with self._mutex:
+                if self._leader is None or self._leader.gone:
+                    self._leader = caller
+            if self._leader is caller or caller.outcomes is not None:
+                return
+
+
+class _Desk:
+    """A `batching.Desk`."""
+
+    @staticmethod
+    def deal(callers: Sequence[_Thread], outcomes: list[Outcome]) -> None:
+        """Those that wait wake one after the other, each the next: all at once they would only
+        stand in line for the interpreter's lock."""
+        first: _Thread | None = None
+        last: _Thread | None = None
+        for caller, outcome in zip(callers, outcomes, strict=True):
+            caller.outcomes = [outcome]
+            if caller.gate is None or caller.gone:
+                continue
+            if last is None:
+                first = caller
+            else:
+                last.next = caller
+            last = caller
+        if first is not None:
+            first.open_gate()
+
+    @staticmethod
+    def finish(caller: _Thread, _: Sequence[Step], outcomes: list[Outcome]) -> None:
+        caller.outcomes = outcomes
+        if caller.gate is not None:
+            caller.open_gate()
 
 
 class _Thread:
@@ -184,27 +291,22 @@ class _Thread:
     Attributes:
         gate: closed while the thread has to wait: until it is done, or leads.
         gone: whether the thread neither waits nor leads any more.
+        next: the thread that it wakes when it goes.
     """
 
-    __slots__ = ("gate", "gone", "leaving", "outcomes", "steps")
+    __slots__ = ("gate", "gone", "next", "outcomes")
 
-    def __init__(self, steps: Sequence[Step], leaving: bool = False) -> None:
-        self.steps = steps
-        self.leaving = leaving
+    def __init__(self) -> None:
         self.outcomes: list[Outcome] | None = None
         self.gone = False
         self.gate: threading.Lock | None = None
+        self.next: _Thread | None = None
 
     def cancelled(self) -> bool:
         return self.gone
 
     def done(self) -> bool:
         return self.gone or self.outcomes is not None
-
-    def finish(self, outcomes: list[Outcome]) -> None:
-        self.outcomes = outcomes
-        if self.gate is not None:
-            self.open_gate()
 
     def close_gate(self) -> None:
         self.gate = threading.Lock()
@@ -214,13 +316,14 @@ class _Thread:
         if self.gate is not None and self.gate.locked():
             self.gate.release()
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
+        """Whether the gate was opened, within a while."""
         assert self.gate is not None
-        self.gate.acquire()
+        return self.gate.acquire(timeout=LOOKS_EVERY_S)
 
 
 class Heart(threading.Thread):
-    """Sends a heartbeat whenever a third of the threshold has passed without a request.
+    """Sends a heartbeat whenever a third of the threshold has passed, and cleans up.
 
     It holds the driver weakly: it ends when the program forgets the counter.
     """
@@ -247,10 +350,11 @@ class Heart(threading.Thread):
             del driver
 
     def _beat(self, driver: ThreadDriver) -> None:
-        if driver.pulse.is_due():
-            try:
-                driver.heartbeat()
-                self._report.succeeded()
-            except Exception as error:
-                self._report.failed(error)
-        self._wait_s = driver.pulse.wait_s()
+        self._wait_s = driver.pulse.interval_s
+        try:
+            driver.heartbeat()
+            driver.clean_up()
+            self._report.succeeded()
+        except Exception as error:
+            self._wait_s = driver.pulse.retry_s
+            self._report.failed(error)

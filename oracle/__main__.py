@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-EXTRA = ("click", "hypothesis", "numpy", "rich")
+EXTRA = ("click", "fastjsonschema", "numpy", "rich")
 UNAVAILABLE = 69
 """sysexits.h's EX_UNAVAILABLE: the statuses below it belong to the commands."""
 

@@ -17,6 +17,8 @@ from tests.harness import profiles
 from tests.harness.servers import Binary, RedisServer, find_binaries, server_for
 from tests.harness.side_by_side import AsyncBackend, Backend, Place, fake_place, real_place
 
+pytest_plugins = ["pytester"]
+
 FAKE = "fakeredis"
 REAL = find_binaries().binaries
 

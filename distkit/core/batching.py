@@ -13,10 +13,10 @@ The rules this file keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
-from distkit.core.instance import Call, Outcome
+from distkit.core.instance import Call, Kind, Outcome
 from distkit.core.operations import Step
 from distkit.errors import NotExecutedError, OutcomeUnknownError
 
@@ -26,10 +26,7 @@ MOST_KEYS: Final = 100
 
 
 class Caller(Protocol):
-    """Somebody who waits for steps to be executed; no steps at all are a heartbeat."""
-
-    steps: Sequence[Step]
-    leaving: bool
+    """Somebody who waits for steps to be executed."""
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the outcomes any more. If it was not taken yet, it never is."""
@@ -39,78 +36,137 @@ class Caller(Protocol):
         """Whether it has its outcomes, or was cancelled."""
         ...
 
-    def finish(self, outcomes: list[Outcome]) -> None:
-        """Hand over an outcome for each step; for a heartbeat, the error that ended it, if any. It
-        can be called twice."""
+
+Entry = tuple[Sequence[Step], Any, Kind]
+"""A caller in the queue: its steps, the caller, and what its call is for. A heartbeat, and a caller
+that leaves, have no steps of their own. Steps can share a request; everything else goes alone."""
+
+
+class Desk(Protocol):
+    """Hands outcomes to callers, as their driver knows how."""
+
+    def deal(self, callers: Sequence[Any], outcomes: list[Outcome]) -> None:
+        """Give each of these callers, which have one step each, its outcome."""
+        ...
+
+    def finish(self, caller: Any, steps: Sequence[Step], outcomes: list[Outcome]) -> None:
+        """Give a caller an outcome for each of its steps; for a heartbeat, the error that ended it,
+        if any. It can be called twice."""
         ...
 
 
 class Queue:
     """The callers that wait, and the group whose request is in flight.
 
-    It is not thread-safe: the driver calls `join`, `take` and `successor` one at a time.
+    It is not thread-safe: the driver calls everything but `len` one at a time. An interrupt may
+    come between any two lines. Then a caller can be in the group and still wait as well; since it
+    is done after its group, it is not taken again.
+
+    Args:
+        errand: returns a caller for whom nobody waits, but whose steps every group has to carry; or
+            None. It is asked whenever a group is taken.
 
     Attributes:
+        waiting: the callers that were not taken yet. To join, append an entry.
+        group: those that were taken, and are served now.
         is_shared: whether the last group had several callers.
     """
 
+    waiting: list[Entry]
+    group: list[Entry]
     is_shared: bool
 
-    def __init__(self) -> None:
-        # A single attribute: an interrupt must not find a caller in both lists, or in neither.
-        self._group_and_queue: tuple[list[Caller], list[Caller]] = ([], [])
-        self._call = Call()
+    def __init__(self, errand: Callable[[], Any] = lambda: None) -> None:
+        self.waiting = []
         self.is_shared = False
-
-    def join(self, caller: Caller) -> None:
-        self._group_and_queue[1].append(caller)
+        self._compose_errand = errand
+        self._errand_went = False  # alone, before a caller that goes alone
+        self._is_taken = False
+        # What is taken: an errand, or callers, or both.
+        self._errand: Any = None
+        self.group = []
+        self._call = Call()
+        self._are_single = False  # whether each caller of the group has one step
 
     def __len__(self) -> int:
         """How many callers have not been taken yet."""
-        return len(self._group_and_queue[1])
+        return len(self.waiting)
 
     @property
     def is_busy(self) -> bool:
-        """Whether a group is under way, or a caller queued."""
-        group, queue = self._group_and_queue
-        return bool(group or queue)
+        """Whether a group is under way, or a caller waits."""
+        return self._is_taken or bool(self.waiting)
 
-    def take(self) -> Call | None:
-        """The call of the group under way, or else of the next group; None if nobody waits."""
-        group, queue = self._group_and_queue
-        if group:
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether a group is under way, and nobody waits for it any more."""
+        if not self._is_taken or self._errand is not None:
+            return False
+        return all(caller.cancelled() for _, caller, _ in self.group)
+
+    def forget(self, is_lost: Callable[[Any], bool]) -> None:
+        """Remove callers that were not taken yet."""
+        self.waiting[:] = [entry for entry in self.waiting if not is_lost(entry[1])]
+
+    def take(self, leader: Caller | None = None) -> Call | None:
+        """The call of the group under way, or else of the next group; None if nobody waits.
+
+        Args:
+            leader: the caller that asks, if it is one: it waits itself.
+        """
+        if self._is_taken:
             return self._call
-        if len(queue) != 1 or queue[0].cancelled():
-            queue = [caller for caller in queue if not caller.cancelled()]
-        if not queue:
-            self._group_and_queue = [], []
+        waiting = self.waiting
+        if len(waiting) != 1 or waiting[0][1] is not leader:
+            waiting[:] = [entry for entry in waiting if not entry[1].done()]
+        errand = self._due_errand()
+        if not waiting and errand is None:
             return None
-        size = _how_many(queue) if len(queue) > 1 else 1
-        group = queue[:size]
-        # The call first: it belongs to nobody until there is a group.
-        self._call = _shared_call(group) if size > 1 else Call(group[0].steps, group[0].leaving)
-        self._group_and_queue = group, queue[size:]
+        # The call first: it belongs to nobody until it is taken.
+        if len(waiting) == 1 and errand is None:
+            size, self._are_single = 1, False
+            steps, _, kind = waiting[0]
+            self._call = Call(steps, kind)
+        else:
+            size, self._are_single, self._call = _shared(waiting, errand.steps if errand else ())
+        self._errand, self.group = errand, waiting[:size]
+        self._is_taken = True
+        del waiting[:size]
         self.is_shared = size > 1
         return self._call
 
-    def hand_out(self) -> None:
-        """The group's call is done: give each caller its outcomes."""
-        group, _ = self._group_and_queue
-        outcomes, first = cast(list[Outcome], self._call.outcomes), 0
-        failure: list[Outcome] = [self._call.failure] if self._call.failure else []
-        for caller in group:
-            size = len(caller.steps)
-            if size == 1:
-                caller.finish([outcomes[first]])
-            else:
-                caller.finish(outcomes[first : first + size] if size else failure)
-            first += size
-        self._group_and_queue = [], self._group_and_queue[1]
+    def _due_errand(self) -> Any:
+        """The errand that the next group carries. It cannot go with a caller that goes alone: then
+        it goes before it, and not twice in a row."""
+        went, self._errand_went = self._errand_went, False
+        kind = self.waiting[0][2] if self.waiting else Kind.STEPS
+        if kind is not Kind.STEPS and (went or kind is Kind.LEAVE):
+            return None
+        self._errand_went = kind is not Kind.STEPS
+        return self._compose_errand()
 
-    def successor(self, leader: Caller) -> Caller | None:
-        """The caller that leads when this leader stops."""
-        for callers in self._group_and_queue:
-            for caller in callers:
+    def hand_out(self, desk: Desk) -> None:
+        """The group's call is done: give each caller its outcomes."""
+        errand, group, first = self._errand, self.group, 0
+        outcomes = cast(list[Outcome], self._call.outcomes)
+        if errand is not None:
+            first = len(errand.steps)
+            errand.finish(outcomes[:first])
+        if self._are_single:
+            desk.deal([caller for _, caller, _ in group], outcomes[first:] if first else outcomes)
+        else:
+            failure: list[Outcome] = [self._call.failure] if self._call.failure else []
+            for steps, caller, _ in group:
+                size = len(steps)
+                desk.finish(caller, steps, outcomes[first : first + size] if size else failure)
+                first += size
+        self._is_taken = False
+        self._errand, self.group = None, []
+
+    def successor(self, leader: Caller | None) -> Any:
+        """The caller that leads when this leader stops, if any waits."""
+        for entries in (self.group, self.waiting):
+            for _, caller, _ in entries:
                 if caller is not leader and not caller.done():
                     return caller
         return None
@@ -129,25 +185,45 @@ def bounded(steps: Iterable[Step]) -> Iterator[list[Step]]:
     yield piece
 
 
-def _how_many(queue: Sequence[Caller]) -> int:
-    """How many callers at the head of the queue fit into one request. A leaving caller goes alone
-    (R16)."""
-    if queue[0].leaving:
-        return 1
-    steps, count = 0, 0
-    keys: set[str] = set()
-    for caller in queue:
-        steps += len(caller.steps)
-        for step in caller.steps:
+def _shared(waiting: Sequence[Entry], errand: Sequence[Step]) -> tuple[int, bool, Call]:
+    """The call that an errand and the callers at the head of the queue share, how many callers that
+    are, and whether each has one step.
+
+    That each has one is the usual case, and quicker to find out than to count.
+    """
+    head = waiting[: MOST_STEPS - len(errand)] if len(errand) < MOST_STEPS else []
+    todo = [steps for steps, _, _ in head]
+    if head and [kind for _, _, kind in head].count(Kind.STEPS) == len(head):
+        first = todo[0]
+        if not errand and len(first) == 1 and todo.count(first) == len(todo):
+            return len(todo), True, Call.of_the_same(first[0], len(todo))
+        if set(map(len, todo)) == {1}:
+            steps = [*errand, *(only for (only,) in todo)]
+            if len(steps) <= MOST_KEYS or len({step[0] for step in steps}) <= MOST_KEYS:
+                return len(todo), True, Call(steps)
+    size = _how_many(waiting, errand)
+    kind = waiting[0][2] if size == 1 and not errand else Kind.STEPS
+    steps = [*errand, *(step for steps, _, _ in waiting[:size] for step in steps)]
+    return size, False, Call(steps, kind)
+
+
+def _how_many(waiting: Sequence[Entry], errand: Sequence[Step]) -> int:
+    """How many callers at the head of the queue fit into one request. A caller that leaves goes
+    alone (R16), and so do looks, which share no counter with other steps (R18)."""
+    count, total = 0, len(errand)
+    keys = {step.key for step in errand}
+    for steps, _, kind in waiting:
+        total += len(steps)
+        for step in steps:
             keys.add(step.key)
-        if caller.leaving or ((steps > MOST_STEPS or len(keys) > MOST_KEYS) and count):
+        is_full = total > MOST_STEPS or len(keys) > MOST_KEYS
+        is_first = not count and not errand
+        if (kind is not Kind.STEPS or is_full) and not is_first:
             break
         count += 1
+        if kind is not Kind.STEPS:
+            break
     return count
-
-
-def _shared_call(group: Sequence[Caller]) -> Call:
-    return Call([step for caller in group for step in caller.steps])
 
 
 class Batch:
@@ -171,13 +247,15 @@ class Batch:
                 NotExecutedError("an earlier part of the batch got no reply: this was not sent")
             )
 
-    def results(self) -> list[Any]:
-        """The result of each step. If any failed, raise the first error, with all `outcomes`."""
-        for outcome in self.outcomes:
-            if isinstance(outcome, Exception):
-                outcome.outcomes = tuple(self.outcomes)  # type: ignore[attr-defined]
-                raise outcome
-        return self.outcomes
+
+def results_of(outcomes: list[Outcome]) -> list[Any]:
+    """The result of each step of a batch. If any failed, raise the first error, with all of the
+    `outcomes`."""
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            outcome.outcomes = tuple(outcomes)  # type: ignore[attr-defined]
+            raise outcome
+    return outcomes
 
 
 def result_of(outcome: Outcome) -> Any:

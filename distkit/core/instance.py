@@ -22,11 +22,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
+from distkit.core.housekeeping import Housekeeping, Memory
+from distkit.core.many import Increments, increments, run_each, run_together, spelled
 from distkit.core.operations import (
+    DROP,
     GET,
     GLOBAL,
+    LOOK,
+    READS,
     SPAN,
     Change,
     CounterState,
@@ -38,8 +43,10 @@ from distkit.core.operations import (
 from distkit.errors import (
     CounterOverflowError,
     InvalidKeyError,
+    LayoutError,
     NotExecutedError,
     OutcomeUnknownError,
+    PartitionsError,
 )
 from distkit.keys import Keyspace
 
@@ -49,8 +56,14 @@ RESTORE_CHUNK: Final = 100
 PATIENCE: Final = 8
 """How many lost sessions one call survives: with one more it gives up."""
 
-OK, LATE = 1, -1
+LAYOUT: Final = 1
+"""The layout of the stored data that this version reads and writes."""
+
+OK, LATE, OTHER_LAYOUT = 1, -1, -2
 """The first number of a reply; it is 0 if there is no session."""
+
+FIRST: Final = (0,)
+"""The places of a single step."""
 
 Reply = Sequence[int | None]
 
@@ -58,12 +71,13 @@ Outcome = CounterState | Change | Exception
 """What became of a step: its result, or the error that its caller gets."""
 
 
-class Memory(NamedTuple):
-    """A slice as its instance knows it, as of the instance's own request `seq` (R10)."""
+class Kind(Enum):
+    """What a call is for. All but `STEPS` have a request of their own (R16, R18)."""
 
-    epoch: int
-    value: int
-    seq: int
+    STEPS = "run a caller's steps"
+    LOOKS = "look at counters that the instance need not remember"
+    BEAT = "be heard, and look after the remembered counters"
+    LEAVE = "drop the slices and close the session"
 
 
 class Call:
@@ -73,45 +87,63 @@ class Call:
         outcomes: the outcome of each step, in order; complete once `done`.
         failure: the error that ended the call, if it got no reply. It is the outcome of a call
             without steps.
-        leaving: whether the call closes the session (R16).
+        kind: what it is for.
         indeterminate: whether a request with these steps may have been executed unseen (R12).
         losses: how often the session was lost during this call.
         by_key: where the steps that still need an answer are, by key in order of first use.
+        increments: the counts of the steps on a key, if all of them are plain `inc`s.
     """
 
     steps: Sequence[Step]
     outcomes: list[Outcome | None]
     failure: Exception | None
-    leaving: bool
+    kind: Kind
     indeterminate: bool
     losses: int
     done: bool
-    by_key: dict[str, list[int]]
+    by_key: dict[str, Sequence[int]]
+    increments: dict[str, Increments | None]
 
-    def __init__(self, steps: Sequence[Step] = (), leaving: bool = False) -> None:
-        self.outcomes = [None] * len(steps)
+    def __init__(self, steps: Sequence[Step] = (), kind: Kind = Kind.STEPS) -> None:
         self.failure = None
-        self.leaving = leaving
+        self.kind = kind
         self.done = False
         self.indeterminate = False
         self.losses = 0
+        self.carry(steps)
+
+    def carry(self, steps: Sequence[Step]) -> None:
+        """Make these the steps of the call, none of which has run."""
+        self.outcomes = [None] * len(steps)
         self.steps = steps
         if len(steps) == 1:
-            self.by_key = {steps[0].key: [0]}
+            self.by_key, self.increments = {steps[0].key: FIRST}, {}
         else:
             self._gather(range(len(steps)))
 
+    @classmethod
+    def of_the_same(cls, step: Step, times: int) -> Call:
+        """A call of one step, so many times."""
+        call = cls()
+        call.steps, call.outcomes = [step] * times, [None] * times
+        call.by_key = {step.key: range(times)}
+        return call
+
     def _gather(self, places: Iterable[int]) -> None:
         """Sort the steps at these places by key."""
+        places = [*places]
+        keys = [self.steps[place][0] for place in places]
+        self.increments = {}
+        if keys and keys.count(keys[0]) == len(keys):
+            self.by_key = {keys[0]: places}
+            return
         by_key: dict[str, list[int]] = {}
-        steps = self.steps
-        for place in places:
-            key = steps[place].key
+        for key, place in zip(keys, places, strict=True):
             if key in by_key:
                 by_key[key].append(place)
             else:
                 by_key[key] = [place]
-        self.by_key = by_key
+        self.by_key = {**by_key}
 
     def mark_indeterminate(self) -> None:
         """R12: a copy may have run, and its session is gone. Only steps that change nothing but the
@@ -140,12 +172,24 @@ class Call:
         self.done = True
 
 
+DIVIDED: Final = 2
+"""The layout of a prefix that is divided into partitions: no instance opens a session in it."""
+
+
+def other_layout(found: int, prefix: str) -> LayoutError:
+    """The error for a prefix whose head begins with another number than `LAYOUT`."""
+    if found == DIVIDED:
+        return PartitionsError(prefix, None, 1)
+    return LayoutError(found, LAYOUT, prefix)
+
+
 class Purpose(Enum):
     """What a request is for."""
 
     OPEN = "open a session"
     RESTORE = "put slices back"
     CALL = "run the call's steps"
+    DROP = "drop slices"
     LEAVE = "close the session"
 
 
@@ -160,35 +204,44 @@ class Request:
         seq: its number.
         arrived: whether a copy of it may have reached the server.
         resent: whether a copy may have reached the server before the last transmission (R12).
+        transmissions: how often it was sent.
     """
 
-    __slots__ = ("arrived", "call", "head", "keys", "parts", "purpose", "resent", "seq")
+    __slots__ = (
+        "arrived",
+        "call",
+        "head",
+        "keys",
+        "parts",
+        "purpose",
+        "resent",
+        "seq",
+        "transmissions",
+    )
 
     purpose: Purpose
     call: Call
     keys: list[bytes]
-    head: tuple[bytes | str | int, ...]
+    head: tuple[bytes, int | str, int, int, int, int]
     parts: list[str | int]
     seq: int
     arrived: bool
     resent: bool
+    transmissions: int
 
     def __init__(
         self,
         purpose: Purpose,
         call: Call,
         keys: list[bytes],
-        head: tuple[bytes | str | int, ...],
+        head: tuple[bytes, int | str, int, int, int, int],
         parts: list[str | int],
         seq: int,
     ) -> None:
         self.purpose, self.call, self.seq = purpose, call, seq
         self.keys, self.head, self.parts = keys, head, parts
         self.arrived = self.resent = False
-
-    def args(self, wall_ms: int | None) -> list[bytes | str | int]:
-        """The script's ARGV; without a wall clock the script reads the server's."""
-        return [*self.head, "" if wall_ms is None else wall_ms, *self.parts]
+        self.transmissions = 0
 
 
 class Instance:
@@ -197,15 +250,23 @@ class Instance:
     Args:
         space: the prefix's Redis keys.
         instance_id: this instance's name.
-        threshold_ms: how long another instance may be silent before this one presumes it dead, in
-            ms (R5).
+        threshold_ms: how long this instance may be silent before the others presume it dead, in ms
+            (R5).
         seq: the number before this instance's first request. An earlier instance of the same id
             must not have used the numbers that follow.
+        label: what a person calls the instance; Redis keeps it with the session.
+
+    Attributes:
+        memory: what it knows of its slices (R10).
+        promise_ms: within how many ms the instance will be heard again if it lives (R19); 0: it
+            does not promise anything.
     """
 
     space: Keyspace
     instance_id: str
     threshold_ms: int
+    label: str
+    promise_ms: int
     memory: dict[str, Memory]
     call: Call
     session: int
@@ -214,10 +275,19 @@ class Instance:
     seq: int
     acked: int
 
-    def __init__(self, space: Keyspace, instance_id: str, threshold_ms: int, seq: int = 0) -> None:
+    def __init__(
+        self,
+        space: Keyspace,
+        instance_id: str,
+        threshold_ms: int,
+        seq: int = 0,
+        label: str = "",
+    ) -> None:
         self.space = space
         self.instance_id = instance_id
         self.threshold_ms = threshold_ms
+        self.label = label
+        self.promise_ms = 0
         self.memory = {}
         self.call = Call()
         self.call.done = True
@@ -230,11 +300,17 @@ class Instance:
         self._me = instance_id.encode()
         self._restoring: list[str] = []  # the keys whose slices are not in this session yet
         self._sent: Request | None = None
+        self._housekeeping = Housekeeping()
 
     @property
     def has_opened(self) -> bool:
         """Whether this instance has a session, as far as it knows."""
         return bool(self.session)
+
+    @property
+    def to_put_back(self) -> int:
+        """How many slices have to be put back before the call's own steps are sent (R10)."""
+        return len(self._restoring)
 
     def begin(self, call: Call) -> None:
         """Make this the current call, if it is not already. There is one at a time."""
@@ -242,16 +318,33 @@ class Instance:
             return
         assert self.call.done
         self._sent = None
-        if call.leaving:  # R16: its counts are forgotten now, whatever becomes of the request
-            for key, memory in self.memory.items():
-                self.memory[key] = memory._replace(value=0)
-            call.done = not self.session
+        if self.call.kind is Kind.BEAT:
+            self._housekeeping.since = self.seq
+        if call.kind is Kind.LEAVE:
+            self._begin_to_leave(call)
+        elif call.kind is Kind.BEAT:
+            self._begin_to_beat(call)
         self.call = call
+
+    def _begin_to_leave(self, call: Call) -> None:
+        """R16: it forgets its counts now, whatever becomes of the requests."""
+        call.carry([Step(key, DROP) for key in sorted(self.memory)])
+        call.done = not self.session
+        self.memory = {}
+        self._housekeeping.forget(self.memory)
+
+    def _begin_to_beat(self, call: Call) -> None:
+        """R10, R18: it forgets what it lets go of now, because a copy of the request may arrive at
+        any time."""
+        looks, let_go = self._housekeeping.plan(self.memory)
+        call.carry([Step(key, LOOK) for key in (*looks, *let_go)])
+        for key in let_go:
+            del self.memory[key]
 
     def speak(self) -> Request:
         """The request in flight, or the one that the call needs next."""
         if self._sent is None:
-            ready = self.session and not self._restoring and not self.call.leaving
+            ready = self.session and not self._restoring and self.call.kind is not Kind.LEAVE
             self._sent = self._ask(Purpose.CALL, self.call) if ready else self._prepare()
         return self._sent
 
@@ -259,12 +352,17 @@ class Instance:
         """Take the reply to the request in flight."""
         request, call = self._sent, self.call
         assert request is not None
-        if request.purpose is Purpose.LEAVE:
+        if reply[0] == OTHER_LAYOUT:
+            self.refuse(other_layout(_number(reply[1]), self.space.prefix))
+        elif request.purpose is Purpose.LEAVE or (reply[0] != OK and call.kind is Kind.LEAVE):
             self._leave(request, reply)
         elif reply[0] != OK:
             self._lose_session(request, reply)
         elif request.purpose is Purpose.OPEN:
             self._open(request, _number(reply[1]))
+        elif request.purpose is Purpose.DROP:
+            self.acked = request.seq
+            self._dropped(request)
         else:
             self.acked = request.seq
             self._learn(request, reply)
@@ -277,6 +375,10 @@ class Instance:
         never will be, because the next request has a higher number."""
         request, call = self._sent, self.call
         assert request is not None
+        if request.purpose is Purpose.DROP:  # R16: it still leaves
+            call.by_key = {}
+            self._sent = None
+            return
         if request.arrived and request.purpose in (Purpose.CALL, Purpose.LEAVE):
             call.indeterminate = True
         self._drop_partial_session()
@@ -285,19 +387,26 @@ class Instance:
 
     def refuse(self, error: Exception) -> None:
         """End the call with this error for every caller: the server refused the request and
-        executed nothing of it."""
+        executed nothing of it. Steps that may have run before are unknown all the same (R12)."""
         call = self.call
+        if self._sent is not None and self._sent.purpose is Purpose.DROP:  # R16: it still leaves
+            call.by_key = {}
+            self._sent = None
+            return
         self._drop_partial_session()
+        self._sent = None
+        if call.indeterminate:  # R12: the steps were sent before, in a session that is lost
+            call.end(f"Redis refused to run it again ({error})", error)
+            return
         call.failure = error
         call.outcomes = [
             _one_more(error) if outcome is None else outcome for outcome in call.outcomes
         ]
         call.done = True
-        self._sent = None
 
     def _drop_partial_session(self) -> None:
         """Forget a partial session: the next call opens a new one and puts back everything."""
-        if self._restoring or self.call.leaving:
+        if self._restoring or self.call.kind is Kind.LEAVE:
             self.session = 0
             self._restoring = []
 
@@ -305,17 +414,22 @@ class Instance:
 
     def _prepare(self) -> Request:
         """What comes before the call's steps, or closes the session."""
-        if self.call.leaving:
-            return self._request(Purpose.LEAVE, f"-{self.session}", [])
+        if self.call.kind is Kind.LEAVE:
+            if not self.call.by_key:
+                return self._request(Purpose.LEAVE, f"-{self.session}", [])
+            keys = list(self.call.by_key)[:RESTORE_CHUNK]
+            return self._ask(Purpose.DROP, Call([Step(key, DROP) for key in keys]))
         if not self.session:
-            return self._request(Purpose.OPEN, 0, [self.last])
+            return self._request(Purpose.OPEN, 0, [self.last, self.label])
         # Reads are enough: every request carries what is remembered of each of its counters.
         chunk = Call([Step(key, GET) for key in self._restoring[:RESTORE_CHUNK]])
         return self._ask(Purpose.RESTORE, chunk)
 
     def _request(self, purpose: Purpose, session: int | str, parts: list[str | int]) -> Request:
         """A request that carries no counters."""
-        return self._numbered(purpose, self.call, session, [*self.space.own], parts)
+        self.seq = seq = self.seq + 1
+        head = (self._me, session, seq, self.acked, self.threshold_ms, self.promise_ms)
+        return Request(purpose, self.call, [*self.space.own], head, parts, seq)
 
     def _ask(self, purpose: Purpose, call: Call) -> Request:
         """The request that carries the call's steps, with what is remembered of each counter."""
@@ -324,34 +438,31 @@ class Instance:
         parts: list[str | int] = []
         for key, places in call.by_key.items():
             if len(places) == 1:
-                spelt = spell(steps[places[0]])
+                step = steps[places[0]]
+                spelt, writes = spell(step), step.op not in READS
             else:
-                spelt = "".join([spell(steps[place]) for place in places])
+                call.increments[key] = counts = increments(steps, places)
+                spelt = spelled(steps, places, counts)
+                writes = spelt != ""
             epoch, count, seq = memory.get(key) or (0, 0, fence)
             parts += (epoch, count, seq if seq > fence else fence, spelt)
             keys.append(self.space.counters + key.encode())
-            if spelt and key not in memory:
-                # The slice may exist from now on, even if no reply says so. A new session must put
-                # it back, as 0.
+            if writes and key not in memory:
+                # The slice may exist from now on, even if no reply says so.
                 memory[key] = Memory(0, 0, fence)
-        return self._numbered(purpose, call, self.session, keys, parts)
-
-    def _numbered(
-        self,
-        purpose: Purpose,
-        call: Call,
-        session: int | str,
-        keys: list[bytes],
-        parts: list[str | int],
-    ) -> Request:
+                self._housekeeping.unheard[key] = None
+        session = f"+{self.session}" if purpose is Purpose.RESTORE else self.session
         self.seq = seq = self.seq + 1
-        head = (self._me, session, seq, self.acked, self.threshold_ms)
+        head = (self._me, session, seq, self.acked, self.threshold_ms, self.promise_ms)
         return Request(purpose, call, keys, head, parts, seq)
 
     # --- Replies ---------------------------------------------------------------------------------
 
     def _open(self, request: Request, number: int) -> None:
         self.acked = self.fence = request.seq
+        # 0 in epoch 0 is what an instance that remembers nothing would find (R18).
+        self.memory = {key: mine for key, mine in self.memory.items() if mine[0] or mine[1]}
+        self._housekeeping.forget(self.memory)
         self._restoring = sorted(self.memory)
         self.session = self.last = number
 
@@ -361,6 +472,11 @@ class Instance:
         self._take_higher_numbers(reply)
         self.session = 0
         self.call.done = True
+
+    def _dropped(self, request: Request) -> None:
+        dropped = request.call.by_key
+        todo = self.call.by_key
+        self.call.by_key = {key: places for key, places in todo.items() if key not in dropped}
 
     def _lose_session(self, request: Request, reply: Reply) -> None:
         call = self.call
@@ -382,6 +498,7 @@ class Instance:
     def _learn(self, request: Request, reply: Reply) -> None:
         """Compute each step's result from the state before, and remember the state after."""
         outcomes, memory, seq = request.call.outcomes, self.memory, request.seq
+        zeros, unheard = self._housekeeping.zeros, self._housekeeping.unheard
         steps, at = request.call.steps, 1
         for key, places in request.call.by_key.items():
             high, low, epoch, count = reply[at : at + 4]
@@ -390,18 +507,43 @@ class Instance:
                 self._refuse(outcomes, key, places)
                 continue
             state: View = high * SPAN + low, epoch, count
-            for place in places:
-                done = transition(state, steps[place])
-                if done is None:
-                    outcomes[place] = _overflow(steps[place])
-                else:
-                    state, outcomes[place] = done
+            if len(places) == 1:
+                step = steps[places[0]]
+                state, outcomes[places[0]] = transition(state, step) or (state, _overflow(step))
+            else:
+                state = self._run_many(state, request.call, key, places, outcomes)
             _, epoch, own = state
-            if epoch or own or key in memory:
+            if own or key in memory:
                 memory[key] = Memory(epoch, own, seq)
+                if unheard:
+                    unheard.pop(key, None)
+                if not own:
+                    zeros.pop(key, None)  # it moves to the end
+                    zeros[key] = None
+                elif key in zeros:
+                    del zeros[key]
         if request.purpose is Purpose.RESTORE:
             done_with = request.call.by_key.keys()
             self._restoring = [key for key in self._restoring if key not in done_with]
+
+    def _run_many(
+        self,
+        before: View,
+        call: Call,
+        key: str,
+        places: Sequence[int],
+        outcomes: list[Outcome | None],
+    ) -> View:
+        """Run the call's steps on this counter. Returns the state after them."""
+        counts = call.increments.get(key)
+        together = run_together(before, counts) if counts else None
+        after, results = together or run_each(before, call.steps, places)
+        if together and len(results) == len(outcomes):
+            outcomes[:] = results
+            return after
+        for place, result in zip(places, results, strict=True):
+            outcomes[place] = result or _overflow(call.steps[place])
+        return after
 
     def _refuse(self, outcomes: list[Outcome | None], key: str, places: Iterable[int]) -> None:
         name = self.space.counter(key).decode()

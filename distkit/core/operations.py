@@ -13,6 +13,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from distkit.keys import LIMIT, checked_count, checked_key
@@ -22,6 +23,13 @@ SPAN: Final = LIMIT + 1
 
 GET, INC, SET_ON_INSTANCE, SET, DELETE = "", "+", "=", "!", "~"
 """The operations, as the script spells them. A read has no spelling: the reply is the state."""
+
+LOOK, DROP = "?", "x"
+"""R18: the instance's own operations, each alone on its counter. Both read. After a look the
+caller's slice is gone if it is 0, after a drop whatever it is."""
+
+READS: Final = frozenset({GET, LOOK, DROP})
+"""They write no slice, and may run again (R11)."""
 
 
 class CounterState(NamedTuple):
@@ -148,10 +156,22 @@ def spell(step: Step) -> str:
     """The step as the script reads it; PROTOCOL.md, "Steps"."""
     _, op, n, _, condition = step
     if condition is None:
-        return f"{op}{n}" if op else ""
+        return op if op in READS else f"{op}{n}"
     if condition.test == "always":
         return f"{UNFAILING}{op}{n}"
     return f"{condition.test[0]}{condition.operand}{op}{n}"
+
+
+def spell_all(steps: Iterable[Step]) -> str:
+    """Steps on one counter. The same `inc` several times in a row is spelled once."""
+    words = []
+    for step, same in groupby(steps):
+        times = len(list(same))
+        if times > 1 and step.op == INC and step.condition is None:
+            words.append(f"{spell(step)}*{times}")
+        else:
+            words.append(spell(step) * times)
+    return "".join(words)
 
 
 View = tuple[int, int, int]
@@ -219,6 +239,19 @@ def inc(key: object, count: object = 1) -> Step:
     if type(key) is str and type(count) is int:
         return _inc(key, count)
     return Step(checked_key(key), INC, checked_count(count))
+
+
+def inc_alone(key: object, count: object = 1) -> tuple[Step]:
+    """`inc` as all that a caller wants. Callers that want the same get the same object, which makes
+    a group of them quick to recognise."""
+    if type(key) is str and type(count) is int:
+        return _inc_alone(key, count)
+    return (inc(key, count),)
+
+
+@lru_cache(maxsize=4096)
+def _inc_alone(key: str, count: int) -> tuple[Step]:
+    return (_inc(key, count),)
 
 
 @lru_cache(maxsize=4096)

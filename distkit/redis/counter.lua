@@ -1,69 +1,127 @@
--- The counter's server side: one request of one instance, on any number of counters.
--- spec/PROTOCOL.md names every key, field, argument and reply; spec/RULES.md has the rules (R1...).
+-- The server side of the counter: one request of one instance, on any number of counters.
+-- spec/PROTOCOL.md defines every key, field, argument and reply; R1, R2, ... are the rules of spec/RULES.md.
 --
--- KEYS  1 instances   2 keys   3.. a counter each
--- ARGV  1 instance  2 session (0: open one; negative: leave it)  3 seq  4 acked  5 threshold ms
---       6 wall ms ('': TIME)   7.. four for each counter: remembered epoch, count, seq; steps
---       (to open: 7 the session that the instance had last, 0: none)
--- Reply {0} no session, {-1, seq} late, {1, session} opened, or {1, then for each counter the state
---       before its steps: total's high and low part, epoch, count; or four nils: not a counter}.
+-- KEYS  1 instances   2 keys   3.. one counter each
+-- ARGV  1 instance  2 session (0: open one; n: a request; +n: one that puts slices back; -n: leave it)
+--       3 seq  4 acked  5 threshold ms  6 promise ms (0: none)  7 wall ms ('': TIME)
+--       8.. four for each counter: remembered epoch, count, seq; steps
+--       (to open: 8 the instance's last session, 0 if it had none  9 its label)
+-- Reply {1, session} opened, {1} left, {0} no session, {-1, seq} late, {-2, layout} Redis holds another layout,
+--       {1, then for each counter the view before its steps: the total's high and low part, epoch, count; or
+--       four nils: not a counter}
 --
--- What this file keeps, beyond the rules:
---   * All is read before anything is written, and what can fail comes first: an error changes nothing.
---   * A call costs a constant number of commands. A counter's slices are looked through only when one
---     of them may be dead: when its oldest heartbeat has reached the threshold, or a session was
---     closed since the last look. Heartbeats only grow, so the oldest is a lower bound.
---   * Numbers are exact. A count fits a double; a total may not, since deaths and returns move it
---     without a step. It is kept as high * 2^53 + low, both of one sign; in range means high = 0.
---   * It is fast, since everybody's calls wait for it. To format a number costs a third of a command,
---     and to make a function a sixth: so a field stays the text that was read for as long as it is not
---     computed with, and what only some requests need is made in `rare`, when it is needed.
+-- The properties this file keeps, beyond the rules:
+--   * It reads everything before it writes anything, and what can fail comes first: an error changes nothing.
+--   * A request costs a constant number of commands. A counter's slices are searched only if one of them may be
+--     dead or old: T has reached the counter's `expires`, a session was closed since the last search, or the
+--     caller's own slice is of another session. Leases only get longer, so the earliest is a lower bound.
+--   * Numbers are exact. A count fits a double; a total may not, because deaths and returns move it without a
+--     step. It is kept as high * 2^53 + low, both of one sign; it is in range if and only if high is 0.
+--   * It is fast, because all callers wait for it. Formatting a number costs a third of a command, and making a
+--     function a sixth. So a field stays the text that was read as long as nothing is computed with it, what
+--     only some requests need is made in `rare` when it is needed, and the usual request makes no function.
+--   * It runs on Lua 5.1 and 5.4.
 
+local LAYOUT = 1
 local MAX = 9007199254740991
 local SPAN = 9007199254740992
 local HEAD = ':' -- reserved in every hash: no instance id contains a colon
-local OK, NO_SESSION, LATE = 1, 0, -1
+local HERE = '0' -- in `keys`: the counter's hash is there; any other number: it is gone, and had this epoch
+local OK, NO_SESSION, LATE, OTHER_LAYOUT = 1, 0, -1, -2
+
+-- The i-th counter is KEYS[OWN + i]. Its arguments begin at ARGV[FOUR * i + ARGS], its part of the reply at
+-- FOUR * i + REPLY.
+local OWN, FOUR, ARGS, REPLY = 2, 4, 4, -2
 
 local call, match, format, tonumber = redis.call, string.match, string.format, tonumber
-local me, session = ARGV[1], ARGV[2]
-local seq, acked, threshold = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local me, session, seq, threshold = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
 
--- The clock and this instance's entry -------------------------------------------------------------
+-- The clock and the caller's session ----------------------------------------------------------------------
 
 local instances = call('HMGET', KEYS[1], HEAD, me)
-local wall = tonumber(ARGV[6])
-if not wall then
+local wall_text = ARGV[7]
+if wall_text == '' then
   local time = call('TIME')
-  wall = time[1] * 1000 + math.floor(time[2] / 1000)
+  wall_text = time[1] .. string.sub('00000' .. time[2], -6, -4)
 end
-local wall_text = format('%.0f', wall)
 
--- Where only this hash was lost, what counters know of closed sessions must not seem current.
-local now, now_text, opened, closed = wall, wall_text, '0', wall_text
-if instances[1] then -- R3: only steps forward count
+local wall = tonumber(wall_text)
+local now, now_text, opened, closed, due = wall, wall_text, '0', nil, '0'
+if instances[1] then
   local last_now, last_wall
-  last_now, last_wall, opened, closed = match(instances[1], '^(%S+) (%S+) (%S+) (%S+)$')
-  now = last_now + math.max(0, wall - last_wall)
-  if now ~= wall then
+  last_now, last_wall, opened, closed, due = match(instances[1], '^1 ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$')
+  if not due then
+    local other = match(instances[1], '^%d+ %-?%d+ %d+ %d+$') and 0 or tonumber(match(instances[1], '^%d+'))
+    if other and other ~= LAYOUT then
+      return { OTHER_LAYOUT, other }
+    end
+    return redis.error_reply('ERR ' .. KEYS[1] .. ' holds something else')
+  end
+  local passed = wall - last_wall
+  if passed > 0 then -- R3: only steps forward count
+    now = last_now + passed
+    now_text = now ~= wall and format('%.0f', now) or wall_text
+  else
+    now, now_text = tonumber(last_now), last_now
+  end
+  if due ~= '0' and now > tonumber(due) then -- R19: nobody was heard who had promised to be
+    now, due = math.max(tonumber(last_now), tonumber(due)), '0'
     now_text = format('%.0f', now)
   end
 end
 
-local my_session, my_seq
-if instances[2] then
-  my_session, my_seq = match(instances[2], '^%S+ (%S+) (%S+)$')
-  my_seq = tonumber(my_seq)
+-- The caller's lease and promise, once it is heard.
+local expires_text = format('%.0f', now + threshold)
+local due_if_heard = due
+if ARGV[6] ~= '0' and (due == '0' or now + ARGV[6] > tonumber(due)) then
+  due_if_heard = format('%.0f', now + ARGV[6])
 end
 
--- R4: the heartbeat goes with the clock, in one write. Without a number, the clock alone.
-local function write_instances(number, last)
-  local clock = now_text .. ' ' .. wall_text .. ' ' .. opened .. ' ' .. closed
-  if number then
-    call('HSET', KEYS[1], HEAD, clock, me, now_text .. ' ' .. number .. ' ' .. last)
-  else
-    call('HSET', KEYS[1], HEAD, clock)
+local my_session, fresh, my_seq, label -- fresh: 1 if it has only been opened
+if instances[2] then
+  my_session, fresh, my_seq, label = match(instances[2], '^[^ ]+ [^ ]+ ([^ ]+) ([^ ]+) ([^ ]+)(.*)$')
+end
+
+-- The usual request ---------------------------------------------------------------------------------------
+
+-- One inc, or the same inc k times, by the owner of a current slice, on a counter that needs no search. The
+-- rest of this file would do the same; this does it without making a function.
+local found -- what was read of the first counter
+if my_session == session and my_seq == ARGV[4] and #KEYS == OWN + 1 then
+  local key, at = KEYS[OWN + 1], FOUR + ARGS
+  local remembered_in, remembered, as_of, steps = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local by = tonumber(steps)
+  if not by then
+    local n, times = match(steps, '^%+(%-?%d+)%*(%d+)$')
+    by = n and n * times
+  end
+  if by and by <= MAX and by >= -MAX then
+    found = redis.pcall('HMGET', key, HEAD, me)
+    if found[1] and found[2] then
+      local epoch, low, expires, looked = match(found[1], '^1 ([^ ]+) 0 ([^ ]+) ([^ ]+) ([^ ]+)$')
+      local count, made_in, last, of = match(found[2], '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)')
+      local written_by = tonumber(last)
+      if looked == closed and of == session and made_in == epoch and remembered_in == epoch
+        and written_by <= tonumber(my_seq) and (remembered == count or written_by > tonumber(as_of))
+        and (remembered ~= '0' or epoch ~= '0' or redis.pcall('HGET', KEYS[2], match(key, '[^:]*$')) == HERE) then
+        local bound, new_low, new_count = tonumber(expires), low + by, count + by
+        if now < bound and bound <= now + threshold and new_low <= MAX and new_low >= -MAX
+          and new_count <= MAX and new_count >= -MAX then
+          call('HSET', key,
+            HEAD, '1 ' .. epoch .. ' 0 ' .. format('%.0f', new_low) .. ' ' .. expires .. ' ' .. looked,
+            me, format('%.0f', new_count) .. ' ' .. epoch .. ' ' .. ARGV[3] .. ' ' .. session
+              .. ' 0 ' .. low .. ' ' .. epoch .. ' ' .. count)
+          call('HSET', KEYS[1],
+            HEAD, '1 ' .. now_text .. ' ' .. wall_text .. ' ' .. opened .. ' ' .. closed .. ' ' .. due_if_heard,
+            me, expires_text .. ' ' .. ARGV[5] .. ' ' .. session .. ' 0 ' .. ARGV[3] .. label)
+          return { OK, 0, tonumber(low), tonumber(epoch), tonumber(count) }
+        end
+      end
+    end
   end
 end
+
+-- All other requests: tools -------------------------------------------------------------------------------
 
 -- high * 2^53 + low, plus n, for |n| <= MAX: no intermediate result leaves the exact range.
 local function add(high, low, n)
@@ -82,74 +140,166 @@ local function add(high, low, n)
   return high, low
 end
 
--- The head of a counter, as five texts; or nothing: what stands there is not one of ours.
-local function read_head(key, found)
-  if found.err then
-    return nil
-  elseif found[1] then
-    return match(found[1], '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-  elseif call('EXISTS', key) == 0 then
-    return '0', '0', '0', now_text, closed
-  end
-end
-
--- What only some requests need ----------------------------------------------------------------------
-
+-- What only some requests need.
 local function rare()
-  local CHUNK = 1000 -- fields in one HMGET or HDEL: Lua's stack ends near 8,000
+  local CHUNK = 1000 -- fields in one command: Lua's stack ends near 8,000
+  local unpack = table.unpack or unpack
   local tools = {}
-  local dead, closing = {}, {} -- owners found dead: as a set, and in order
 
-  local function close(number_of_sessions)
-    closed = format('%.0f', closed + number_of_sessions)
+  -- R3: whatever the outcome, the clock has moved.
+  function tools.write_clock()
+    call('HSET', KEYS[1], HEAD, '1 ' .. now_text .. ' ' .. wall_text .. ' ' .. opened .. ' ' .. closed .. ' ' .. due)
   end
 
-  -- R5: which of these names are dead, and the oldest heartbeat of the others.
-  local function look_at(names)
-    local found, oldest = {}, now
-    for first = 1, #names, CHUNK do
-      local last = math.min(first + CHUNK - 1, #names)
-      local entries = call('HMGET', KEYS[1], unpack(names, first, last))
-      for i = first, last do
-        local name, entry = names[i], entries[i - first + 1]
-        local heartbeat = entry and tonumber(match(entry, '^%S+'))
-        if not heartbeat or now - heartbeat >= threshold then
-          found[#found + 1] = name
-          if entry and not dead[name] then
-            dead[name] = true
-            closing[#closing + 1] = name
-          end
-        elseif heartbeat < oldest then
-          oldest = heartbeat
-        end
+  -- R4: the lease and the clock are written at once; here, those of an open.
+  function tools.open(number)
+    call('HSET', KEYS[1],
+      HEAD, '1 ' .. now_text .. ' ' .. wall_text .. ' ' .. opened .. ' ' .. closed .. ' ' .. due_if_heard,
+      me, expires_text .. ' ' .. ARGV[5] .. ' ' .. number .. ' 1 ' .. ARGV[3] .. label)
+  end
+
+  local dead, closing = {}, {} -- instances found dead: as a set, and in order
+  local listed -- what `keys` says of each counter of this request
+  local listings, unlisted = {}, {} -- what it is to say; whom it is to forget
+  local missing = {} -- those that it says are here, and are not
+
+  -- A number that no earlier one reaches, whatever Redis has lost: the server's own time, in microseconds.
+  function tools.stamp(last)
+    local time = call('TIME')
+    return format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
+  end
+
+  local function in_chunks(command, key, words)
+    for first = 1, #words, CHUNK do
+      call(command, key, unpack(words, first, math.min(first + CHUNK - 1, #words)))
+    end
+  end
+
+  -- The values of these fields; nothing, if the key cannot be read as a hash.
+  local function read_all(key, fields)
+    local values = {}
+    for first = 1, #fields, CHUNK do
+      local some = redis.pcall('HMGET', key, unpack(fields, first, math.min(first + CHUNK - 1, #fields)))
+      if some.err then
+        return nil
+      end
+      for i = 1, #some do
+        values[first + i - 1] = some[i]
       end
     end
-    return found, oldest
+    return values
   end
 
   function tools.delete_fields(key, names)
-    for first = 1, #names, CHUNK do
-      call('HDEL', key, unpack(names, first, math.min(first + CHUNK - 1, #names)))
+    in_chunks('HDEL', key, names)
+  end
+
+  -- What `keys` says of a counter: nothing, HERE or an epoch. A set is the layout without a number.
+  function tools.listed(key)
+    if not listed then
+      local names = {}
+      for i = 3, #KEYS do
+        names[i - 2] = match(KEYS[i], '[^:]*$')
+      end
+      listed = {}
+      local epochs = read_all(KEYS[2], names)
+      if not epochs and call('TYPE', KEYS[2]).ok == 'set' then
+        tools.refused = 0
+        return false
+      end
+      for i, epoch in ipairs(epochs or call('HMGET', KEYS[2], HEAD)) do -- what it is, the error says
+        listed[KEYS[i + 2]] = epoch
+      end
+    end
+    return listed[key]
+  end
+
+  -- What is left of a counter that is not there: its epoch. Whether it is lost: then `keys` says it is here.
+  function tools.trace_of(key)
+    local epoch = tools.listed(key)
+    if epoch == HERE then
+      missing[#missing + 1] = match(key, '[^:]*$')
+    end
+    return epoch or '0', epoch == HERE
+  end
+
+  -- This epoch, or the one that `keys` has kept, if it is later.
+  function tools.later_epoch(key, epoch)
+    local kept = tools.listed(key)
+    return kept and tonumber(kept) > tonumber(epoch) and kept or epoch
+  end
+
+  -- What `keys` is to say of a counter: HERE or an epoch; or nothing.
+  function tools.list(key, epoch)
+    local name = match(key, '[^:]*$')
+    if epoch then
+      listings[#listings + 1], listings[#listings + 2] = name, epoch
+    else
+      unlisted[#unlisted + 1] = name
     end
   end
 
-  -- R8: whoever was found dead learns of it on its next request.
+  function tools.write_keys()
+    in_chunks('HSET', KEYS[2], listings)
+    in_chunks('HDEL', KEYS[2], unlisted)
+  end
+
+  -- Whether this counter, which was not read as one of this layout, is missing. If something else is there, it
+  -- may be a counter of another layout.
+  function tools.is_missing(key, texts)
+    if texts[1] then
+      local old = match(texts[1], '^%d+ %-?%d+ %-?%d+ %d+ %d+$') and 0
+      local other = old or tonumber(match(texts[1], '^%d+'))
+      if other ~= LAYOUT then
+        tools.refused = other or tools.refused
+      end
+      return false
+    end
+    return not texts.err and call('EXISTS', key) == 0
+  end
+
+  -- R11: the reply to a retry is the view before, as the slice keeps it.
+  function tools.record(slice)
+    local high, low, epoch, count = match(slice or '', '^[^ ]+ [^ ]+ [^ ]+ [^ ]+ ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$')
+    return tonumber(high), tonumber(low), tonumber(epoch), tonumber(count)
+  end
+
+  -- R5, R17: which of these slices do not count: those of the dead, and those of an earlier session of their
+  -- owner; and the earliest expiry of the others. The dead are to be closed.
+  function tools.search(names, sessions)
+    local gone, earliest = {}, nil
+    local entries = read_all(KEYS[1], names)
+    for i, name in ipairs(names) do
+      local expires, of = match(entries[i] or '', '^([^ ]+) [^ ]+ ([^ ]+)')
+      if not expires or now >= tonumber(expires) then
+        gone[#gone + 1] = name
+        if expires and not dead[name] then
+          dead[name] = true
+          closing[#closing + 1] = name
+        end
+      elseif sessions and sessions[name] ~= of then
+        gone[#gone + 1] = name
+      elseif not earliest or tonumber(expires) < tonumber(earliest) then
+        earliest = expires
+      end
+    end
+    return gone, earliest
+  end
+
+  -- R8: whoever was found dead learns of it with its next request.
   function tools.close_dead_sessions()
     if #closing > 0 then
       tools.delete_fields(KEYS[1], closing)
-      close(#closing)
+      closed = tools.stamp(closed)
     end
   end
 
   -- R10: Redis has lost writes. Each instance is to find out, and to put its slices back.
   function tools.close_every_session()
+    in_chunks('HDEL', KEYS[2], missing) -- each is found lost once
     call('DEL', KEYS[1])
-    close(1)
-  end
-
-  function tools.close_this_session()
-    call('HDEL', KEYS[1], me)
-    close(1)
+    closed = tools.stamp(closed)
+    tools.write_clock()
   end
 
   -- R14: an open closes the sessions of the dead, so that entries do not pile up.
@@ -160,258 +310,328 @@ local function rare()
         names[#names + 1] = name
       end
     end
-    look_at(names)
+    tools.search(names)
     tools.close_dead_sessions()
   end
 
-  -- R8: the counter without the slices of the dead; of the total, only what was current goes.
-  -- Returns the names that are gone, the total without them, and the oldest heartbeat that is left.
+  -- R8, R17: the counter without the slices that no longer count; of the total, only what was current goes.
+  -- Returns the names that are gone, the total without them, the earliest expiry, and how many slices of others
+  -- are left.
   function tools.remove_dead(key, epoch, high, low)
-    local fields, names, slices = call('HGETALL', key), {}, {}
+    local fields, names, slices, sessions, mine = call('HGETALL', key), {}, {}, {}, nil
     for i = 1, #fields, 2 do
-      local name = fields[i]
-      if name ~= HEAD and name ~= me then
+      local name, slice = fields[i], fields[i + 1]
+      if name == me then
+        mine = match(slice, '^[^ ]+ [^ ]+ [^ ]+ ([^ ]+)')
+        slices[me] = slice
+      elseif name ~= HEAD then
         names[#names + 1] = name
-        slices[name] = fields[i + 1]
+        slices[name], sessions[name] = slice, match(slice, '^[^ ]+ [^ ]+ [^ ]+ ([^ ]+)')
       end
     end
-    local gone, oldest = look_at(names)
+    local gone, earliest = tools.search(names, sessions)
+    local others = #names - #gone
+    if mine == session then
+      if not earliest or now + threshold < tonumber(earliest) then
+        earliest = expires_text
+      end
+    elseif mine then
+      gone[#gone + 1] = me
+    end
     high, low = tonumber(high), tonumber(low)
     for _, name in ipairs(gone) do
-      local count, made_in = match(slices[name], '^(%S+) (%S+)')
+      local count, made_in = match(slices[name], '^([^ ]+) ([^ ]+)')
       if made_in == epoch then
         high, low = add(high, low, -count)
       end
     end
-    return gone, format('%.0f', high), format('%.0f', low), format('%.0f', oldest)
-  end
-
-  -- R11: a retry's reply to what it wrote is the state before, kept in the slice. Returns what is to
-  -- be answered for each such counter; nothing, if a slice does not know this request, although
-  -- the session does: then Redis has lost writes.
-  function tools.read_records()
-    local records = {}
-    for i = 1, #KEYS - 2 do
-      local found = redis.pcall('HMGET', KEYS[i + 2], HEAD, me)
-      if ARGV[6 + 4 * i] ~= '' and read_head(KEYS[i + 2], found) then
-        local last, high, low, epoch, count =
-          match(found[2] or '', '^%S+ %S+ (%S+) (%S+) (%S+) (%S+) (%S+)$')
-        if last ~= ARGV[3] then
-          return nil
-        end
-        records[i] = { tonumber(high), tonumber(low), tonumber(epoch), tonumber(count) }
-      end
-    end
-    return records
+    return gone, format('%.0f', high), format('%.0f', low), earliest, others
   end
 
   return tools
 end
 
 local tools -- once they were needed
+if not closed then -- What counters know of closed sessions must not seem current if only this hash was lost.
+  tools = rare()
+  closed = tools.stamp(0)
+end
+my_seq = tonumber(my_seq)
+local acked = tonumber(ARGV[4])
 
--- A session: opened, and left ------------------------------------------------------------------------
+-- A session: opened, and left ------------------------------------------------------------------------------
 
-if session == '0' then
-  if my_seq and my_seq > seq then
-    write_instances()
+local first = string.byte(session)
+local opening, restoring, leaving = session == '0', first == 43, first == 45 -- '+', '-'
+if restoring or leaving then
+  session = string.sub(session, 2)
+end
+if opening then
+  tools = tools or rare()
+  if my_seq and (my_seq > seq or my_seq == seq and fresh == '0') then -- R17: of an earlier life of its id
+    tools.write_clock()
     return { LATE, my_seq }
   end
   if my_seq == seq then
-    write_instances(my_session, ARGV[3])
+    tools.open(my_session)
     return { OK, tonumber(my_session) }
   end
-  tools = rare()
-  -- Not if a late copy of an earlier open has made it: then its session is a newer one.
-  if my_seq and my_seq < acked and tonumber(my_session) <= tonumber(ARGV[7]) then
-    tools.close_every_session()
+  if my_seq then
+    -- Not lost writes if a late copy of an earlier open has made the entry: then its session is a newer one.
+    if my_seq < acked and tonumber(my_session) <= tonumber(ARGV[8]) then
+      call('DEL', KEYS[1])
+    end
+    closed = tools.stamp(closed)
   end
   tools.sweep()
-  opened = format('%.0f', opened + 1)
-  write_instances(opened, ARGV[3])
+  opened, label = tools.stamp(opened), ' ' .. ARGV[9]
+  tools.open(opened)
   return { OK, tonumber(opened) }
 end
-
-local leaving = string.sub(session, 1, 1) == '-'
-if leaving then
-  session = string.sub(session, 2)
-end
 if my_session ~= session then
-  write_instances()
+  rare().write_clock()
   return { NO_SESSION }
 end
 if my_seq < acked then
   rare().close_every_session()
-  write_instances()
   return { NO_SESSION }
 end
 if my_seq > seq then
-  write_instances()
+  rare().write_clock()
   return { LATE, my_seq }
 end
-if leaving then -- R16
-  rare().close_this_session()
-  write_instances()
+if leaving then -- R16; R19: whoever leaves takes its promise back
+  local expires, silence = match(instances[2], '^([^ ]+) ([^ ]+)')
+  if ARGV[6] ~= '0' and tonumber(due) == expires - silence + ARGV[6] then
+    due = '0'
+  end
+  tools = rare()
+  call('HDEL', KEYS[1], me)
+  closed = tools.stamp(closed)
+  tools.write_clock()
   return { OK }
 end
 
--- One counter ---------------------------------------------------------------------------------------
+-- The counters ----------------------------------------------------------------------------------------------
 
 -- R9, R15 and R2: the steps on (high, low, epoch, count). Each is a letter and a number: + inc,
--- = set_on_instance, ! set, ~ delete; before it, if it has a condition: l, g, e or n, and a number.
+-- = set_on_instance, ! set, ~ delete; before it, if it has a condition: l, g, e or n, and a number; after it,
+-- if it is to run more than once: * and how often.
 local function run(steps, high, low, epoch, count)
   local at, size = 1, #steps
   local alone = tonumber(steps) -- "+1" is a number as it stands: the usual step needs no parsing
   while at <= size do
-    local test, operand, op, digits, after = '', nil, '+', alone, size + 1
+    local test, operand, op, digits, times, after = '', nil, '+', alone, '', size + 1
     if not alone then
-      op, digits, after = match(steps, '^([+=!~])(%-?%d+)()', at)
+      op, digits, times, after = match(steps, '^([+=!~])(%-?%d+)%*?(%d*)()', at)
       if not op then
         test, operand, op, digits, after = match(steps, '^([lgen])(%-?%d+)([+=!])(%-?%d+)()', at)
       end
     end
-    local n, holds = tonumber(digits), test == ''
-    local sum_low, sum_count = low + n, count + n
-    if not holds and high == 0 then -- its reply is the total before, which must be in range
-      local subject, than = op == '=' and count or low, tonumber(operand)
-      holds = test == 'l' and subject < than or test == 'g' and subject > than
-        or test == 'e' and subject == than or test == 'n' and subject ~= than
-    end
-    local new_high, new_low, new_epoch, new_count = high, low, epoch, count
-    if not holds then -- nothing changes
-    elseif op == '+' and high == 0 and sum_low <= MAX and sum_low >= -MAX then
-      new_low, new_count = sum_low, sum_count -- the usual case of what follows
-    elseif op == '+' then
-      new_high, new_low = add(high, low, n)
-      new_count = sum_count
-    elseif op == '=' then
-      new_high, new_low = add(high, low, -count)
-      new_high, new_low = add(new_high, new_low, n)
-      new_count = n
-    elseif op == '!' then
-      new_high, new_low, new_epoch, new_count = 0, n, epoch + 1, n
-    else -- its reply is the total before, too
-      new_low, new_epoch, new_count = 0, epoch + 1, 0
-    end
-    if new_high == 0 and new_count <= MAX and new_count >= -MAX then
-      high, low, epoch, count = new_high, new_low, new_epoch, new_count
+    local n, than = tonumber(digits), tonumber(operand)
+    for _ = 1, tonumber(times) or 1 do
+      local sum_low, sum_count, holds = low + n, count + n, test == ''
+      if not holds and high == 0 then -- its reply is the total before, which must be in range
+        local subject = op == '=' and count or low
+        holds = test == 'l' and subject < than or test == 'g' and subject > than
+          or test == 'e' and subject == than or test == 'n' and subject ~= than
+      end
+      local new_high, new_low, new_epoch, new_count = high, low, epoch, count
+      if not holds then -- nothing changes
+      elseif op == '+' and high == 0 and sum_low <= MAX and sum_low >= -MAX then
+        new_low, new_count = sum_low, sum_count -- the usual case of what follows
+      elseif op == '+' then
+        new_high, new_low = add(high, low, n)
+        new_count = sum_count
+      elseif op == '=' then
+        new_high, new_low = add(high, low, -count)
+        new_high, new_low = add(new_high, new_low, n)
+        new_count = n
+      elseif op == '!' then
+        new_high, new_low, new_epoch, new_count = 0, n, epoch + 1, n
+      else -- its reply is the total before, too
+        new_low, new_epoch, new_count = 0, epoch + 1, 0
+      end
+      if new_high == 0 and new_count <= MAX and new_count >= -MAX then
+        high, low, epoch, count = new_high, new_low, new_epoch, new_count
+      end
     end
     at = after
   end
   return high, low, epoch, count
 end
 
-local writes = {} -- for each counter that has changed: key, head, slice, and the dead in it
-local created -- the keys of those that are new
-
--- Executes the steps on the i-th counter: returns the state before, and notes what is to be written.
-local function visit(i)
-  local key, at = KEYS[i + 2], 3 + 4 * i
-  local found = redis.pcall('HMGET', key, HEAD, me)
-  local epoch, high, low, oldest, looked = read_head(key, found)
-  if not looked then
-    return false, false, false, false
-  end
-  local age, gone, slice, changed = now - oldest, nil, nil, false
-  if found[1] and (age >= threshold or age < 0 or looked ~= closed) then
+-- For each counter: its view before the steps, and what is to be written. (It is a loop without functions
+-- because a function costs as much as half a command here.)
+local reply, writes, lost, retry = { OK }, {}, false, my_seq == seq
+for i = 1, #KEYS - OWN do
+  local key, at = KEYS[OWN + i], FOUR * i + ARGS
+  local remembered_in, remembered, as_of, steps = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local looking, dropping = steps == '?', steps == 'x' -- the instance's own steps, which write no slice
+  local writing = steps ~= '' and not looking and not dropping
+  if looking or dropping then
     tools = tools or rare()
-    gone, high, low, oldest = tools.remove_dead(key, epoch, high, low)
-    changed = true
   end
 
-  -- R10: the owner's memory wins over an older or equal copy, unless the epoch has moved on. What
-  -- already counts the same is left as it is.
-  local count, made_in, last = '0', '', -1
-  if found[2] then
-    count, made_in, last = match(found[2], '^(%S+) (%S+) (%S+)')
+  -- The counter, and the caller's slice in it, if it is one of this session; a stale one counts as 0.
+  local texts = found or redis.pcall('HMGET', key, HEAD, me)
+  local there, ours, epoch, high, low, expires, looked = texts[1], true, '0', '0', '0', nil, nil
+  if there then
+    epoch, high, low, expires, looked = match(there, '^1 ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$')
   end
-  local remembered_in, have, want = ARGV[at], '0', '0' -- a stale slice counts as 0
-  if remembered_in ~= epoch and tonumber(remembered_in) > tonumber(epoch) then
-    epoch, high, low, changed = remembered_in, '0', '0', true
+  if not looked then
+    tools = tools or rare()
+    epoch, ours = '0', tools.is_missing(key, texts)
+    if ours then
+      local is_lost
+      epoch, is_lost = tools.trace_of(key)
+      lost = lost or is_lost and not restoring and not dropping
+    end
   end
-  if made_in == epoch then
+  local count, made_in, last, of
+  if texts[2] then
+    count, made_in, last, of = match(texts[2], '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)')
+  end
+  local mine, have, want = of == session, '0', '0'
+  if mine and made_in == epoch then
     have = count
   end
+
+  -- R10: does the caller remember it like that? If not, Redis has lost writes; unless a request that was given
+  -- up has run. No slice is newer than the session to which it belongs. And a counter of which the caller
+  -- remembers nothing has no slices that count unless it is listed.
   if remembered_in == epoch then
-    want = ARGV[at + 1]
+    want = remembered
   end
-  if want ~= have and tonumber(last) <= tonumber(ARGV[at + 2]) then
-    local high_then, low_then = add(tonumber(high), tonumber(low), -have)
-    high_then, low_then = add(high_then, low_then, tonumber(want))
-    high, low, have = format('%.0f', high_then), format('%.0f', low_then), want
-    slice = have .. ' ' .. epoch .. ' ' .. ARGV[at + 2] .. ' 0 0 0 0'
-    changed = true
+  local newer = remembered_in ~= epoch and tonumber(remembered_in) > tonumber(epoch)
+  local ran = retry and writing
+  if ours and ran then
+    lost = lost or not mine or last ~= ARGV[3]
+  elseif not ours or restoring or dropping then -- nothing is proved
+  elseif newer or mine and tonumber(last) > my_seq
+    or want ~= have and not (mine and tonumber(last) > tonumber(as_of)) then
+    lost = true
+  elseif there and remembered_in == '0' and remembered == '0' then
+    tools = tools or rare()
+    if tools.listed(key) ~= HERE then
+      local _, _, _, _, others = tools.remove_dead(key, epoch, high, low)
+      lost = lost or others > 0 or mine and now < tonumber(match(instances[2], '^[^ ]+'))
+    end
   end
 
-  local high_before, low_before, epoch_before, count_before =
-    tonumber(high), tonumber(low), tonumber(epoch), tonumber(have)
-  local steps = ARGV[at + 3]
-  if steps ~= '' then
-    local high_after, low_after, epoch_after, count_after =
-      run(steps, high_before, low_before, epoch_before, count_before)
-    local record = high .. ' ' .. low .. ' ' .. epoch .. ' ' .. have
-    if high_after ~= high_before then
-      high = format('%.0f', high_after)
+  local high_before, low_before, epoch_before, count_before = false, false, false, false
+  if ran and ours then
+    tools = tools or rare()
+    high_before, low_before, epoch_before, count_before = tools.record(texts[2])
+  elseif ours and not lost then
+    local gone, others = nil, there and -1 or 0 -- -1: not counted
+    if there and (now >= tonumber(expires) or looked ~= closed or of and not mine) then
+      tools = tools or rare()
+      gone, high, low, expires, others = tools.remove_dead(key, epoch, high, low)
+      looked = nil
+      if others == 0 and not mine then -- it is not there any more: `keys` may know its epoch better
+        epoch = tools.later_epoch(key, epoch)
+        newer = tonumber(remembered_in) > tonumber(epoch)
+        want = remembered_in == epoch and remembered or '0'
+      end
     end
-    if epoch_after ~= epoch_before then
-      epoch = format('%.0f', epoch_after)
+
+    -- R10: the owner's memory wins over any copy, unless the epoch has moved on.
+    local slice
+    if restoring and (remembered_in ~= '0' or remembered ~= '0') then
+      if newer then
+        epoch, high, low, have, want = remembered_in, '0', '0', '0', remembered
+      end
+      local high_then, low_then = add(tonumber(high), tonumber(low), -have)
+      high_then, low_then = add(high_then, low_then, tonumber(want))
+      high, low, have = format('%.0f', high_then), format('%.0f', low_then), want
+      slice = have .. ' ' .. epoch .. ' ' .. as_of .. ' ' .. session .. ' 0 0 0 0'
     end
-    low = format('%.0f', low_after)
-    slice = format('%.0f', count_after) .. ' ' .. epoch .. ' ' .. ARGV[3] .. ' ' .. record
-    changed = true
+
+    high_before, low_before, epoch_before, count_before =
+      tonumber(high), tonumber(low), tonumber(epoch), tonumber(have)
+    -- R18: the caller's slice goes. (If the caller remembers a count, a request that it gave up has run. It
+    -- learns of the 0 now and lets go with a later look: a retry of this one would miss the slice.)
+    local goes = (mine or slice) and (dropping or looking and have == '0' and want == '0')
+    if writing then
+      local high_after, low_after, epoch_after, count_after =
+        run(steps, high_before, low_before, epoch_before, count_before)
+      local record = high .. ' ' .. low .. ' ' .. epoch .. ' ' .. have
+      if high_after ~= high_before then
+        high = format('%.0f', high_after)
+      end
+      if epoch_after ~= epoch_before then
+        epoch = format('%.0f', epoch_after)
+      end
+      low = format('%.0f', low_after)
+      slice = format('%.0f', count_after) .. ' ' .. epoch .. ' ' .. ARGV[3] .. ' ' .. session .. ' ' .. record
+    elseif goes then -- R18
+      if have ~= '0' then
+        local high_after, low_after = add(high_before, low_before, -count_before)
+        high, low = format('%.0f', high_after), format('%.0f', low_after)
+      end
+      gone, slice = gone or {}, nil
+      gone[#gone + 1] = me
+      if others < 0 then
+        others = call('HLEN', key) - 2
+      end
+    end
+
+    -- R18: a counter without slices is not there: what is left of it is its epoch, if that is not 0.
+    local vanishes = there and others == 0 and not slice and (goes or not mine)
+    if vanishes then
+      tools = tools or rare()
+      epoch = tools.later_epoch(key, epoch)
+      tools.list(key, epoch ~= '0' and epoch)
+      writes[#writes + 1] = { key }
+    elseif slice or there and gone then
+      if slice and (not expires or now + threshold < tonumber(expires)) then
+        expires = expires_text
+      end
+      local head = '1 ' .. epoch .. ' ' .. high .. ' ' .. low .. ' ' .. expires .. ' '
+      writes[#writes + 1] = { key, head, looked or false, slice or false, gone }
+    end
+    if slice and others == 0 and not mine or looking and there and not vanishes and tools.listed(key) ~= HERE then
+      tools.list(key, HERE)
+    end
   end
-  if changed then
-    if not found[1] then
-      created = created or {}
-      created[#created + 1] = key
-    end
-    if gone then -- all slices were looked at now: whoever is closed below, too
-      looked = ''
-    end
-    local head = epoch .. ' ' .. high .. ' ' .. low .. ' ' .. oldest .. ' ' .. looked
-    writes[#writes + 1] = { key, head, slice, gone }
-  end
-  return high_before, low_before, epoch_before, count_before
+  local place = FOUR * i + REPLY
+  reply[place], reply[place + 1], reply[place + 2], reply[place + 3] =
+    high_before, low_before, epoch_before, count_before
 end
 
--- A request -----------------------------------------------------------------------------------------
+-- The request -----------------------------------------------------------------------------------------------
 
-local reply, records = { OK }, nil
-if my_seq == seq then
-  tools = rare()
-  records = tools.read_records()
-  if not records then
-    tools.close_every_session()
-    write_instances()
-    return { NO_SESSION }
-  end
+if tools and tools.refused then
+  return { OTHER_LAYOUT, tools.refused }
 end
-for i = 1, #KEYS - 2 do
-  local at = 4 * i - 2
-  if records and records[i] then
-    reply[at], reply[at + 1], reply[at + 2], reply[at + 3] = unpack(records[i])
-  else
-    reply[at], reply[at + 1], reply[at + 2], reply[at + 3] = visit(i)
-  end
-end
-
-for i = 1, created and #created or 0 do
-  call('SADD', KEYS[2], match(created[i], '[^:]*$'))
+if lost then
+  tools = tools or rare()
+  tools.close_every_session()
+  return { NO_SESSION }
 end
 if tools then
+  tools.write_keys()
   tools.close_dead_sessions()
 end
 for i = 1, #writes do
-  local key, head, slice, gone = unpack(writes[i], 1, 4)
-  if gone then
-    tools.delete_fields(key, gone)
-    head = head .. closed
-  end
-  if slice then
-    call('HSET', key, HEAD, head, me, slice)
+  local write = writes[i]
+  local key, head, looked, slice, gone = write[1], write[2], write[3], write[4], write[5]
+  if not head then
+    call('DEL', key)
   else
-    call('HSET', key, HEAD, head)
+    if gone then
+      tools.delete_fields(key, gone)
+    end
+    head = head .. (looked or closed) -- all slices were searched: of whoever was closed just now, too
+    if slice then
+      call('HSET', key, HEAD, head, me, slice)
+    else
+      call('HSET', key, HEAD, head)
+    end
   end
 end
-write_instances(session, ARGV[3])
+call('HSET', KEYS[1],
+  HEAD, '1 ' .. now_text .. ' ' .. wall_text .. ' ' .. opened .. ' ' .. closed .. ' ' .. due_if_heard,
+  me, expires_text .. ' ' .. ARGV[5] .. ' ' .. session .. ' 0 ' .. ARGV[3] .. label)
 return reply

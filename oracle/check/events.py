@@ -21,25 +21,45 @@ from oracle.model import Message, Steps
 
 @dataclass(frozen=True, slots=True)
 class Joins:
-    """A new instance starts."""
+    """A new instance starts, with this threshold (R5) and promise (R19), both in ms."""
 
     who: str
     threshold: int
+    promise: int
 
 
 @dataclass(frozen=True, slots=True)
 class Crashes:
-    """The instance is gone for good. Its requests may still arrive."""
+    """The instance is gone. Its requests may still arrive."""
 
     who: str
 
 
 @dataclass(frozen=True, slots=True)
+class Restarts:
+    """A new instance starts under the id of one that has crashed (R17)."""
+
+    who: str
+    threshold: int
+    promise: int
+
+
+@dataclass(frozen=True, slots=True)
 class Calls:
-    """The instance begins a call. Without steps, the call is a heartbeat."""
+    """The instance begins a call that runs these steps."""
 
     who: str
     steps: Steps
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """The instance begins a heartbeat that looks at some counters, and lets go of others (R10,
+    R18)."""
+
+    who: str
+    keys: tuple[str, ...]
+    let_go: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +94,9 @@ class CopyArrives:
     message: Message
 
 
-InstanceEvent = Joins | Crashes | Calls | Leaves | GivesUp | HearsReply | CopyArrives
+InstanceEvent = (
+    Joins | Crashes | Restarts | Calls | Looks | Leaves | GivesUp | HearsReply | CopyArrives
+)
 
 # --- What happens to the server, or to everybody --------------------------------------------------
 
@@ -97,18 +119,29 @@ class EverythingIsLost:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyIsLost:
+    """One key of Redis is gone: one of `oracle.check.redis_keys`."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotIsTaken:
-    """The state of the server is saved: a rollback may come back to it."""
+    """A key of Redis is copied, or all of them (`EVERYTHING`): a rollback may come back to it."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotIsRestored:
-    """The server falls back to the snapshot with this number, counted from 0."""
+    """What was copied into the snapshot with this number, counted from 0, is as it was then."""
 
     number: int
 
 
-CommonEvent = ClockMoves | StrangerCalls | EverythingIsLost | SnapshotIsTaken | SnapshotIsRestored
+CommonEvent = (
+    ClockMoves | StrangerCalls | EverythingIsLost | KeyIsLost | SnapshotIsTaken | SnapshotIsRestored
+)
 
 Event = InstanceEvent | CommonEvent
 

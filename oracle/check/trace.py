@@ -4,8 +4,9 @@
 
 `encode_trace` and `decode_trace` write and read one JSON object a line. The first line is the head:
 the bounds of the world, the protocol, and what was found. Every other line is an event: its `type`
-(the name of its class in `oracle.check.events`) and its fields. A request is named by its instance
-and its seq. The tests play traces on production (`tests/harness/player.py`).
+(the name of its class in `oracle.check.events`) and its fields. A request is named by its instance,
+with what tells it from the others of its instance. The tests play traces on production
+(`tests/harness/player.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from oracle.check.events import (
     HearsReply,
     InstanceEvent,
     Joins,
+    KeyIsLost,
     Leaves,
+    Looks,
+    Restarts,
     SnapshotIsRestored,
     SnapshotIsTaken,
     StrangerCalls,
@@ -38,10 +42,13 @@ from oracle.check.state import NAMES, RIGHT, Bounds, Protocol, World, start
 from oracle.check.world import events, perform
 from oracle.model import Leave, Message, Open, Server, Step, Steps
 
-FORMAT = 2
+FORMAT = 3
 """The version of what `encode_trace` writes."""
 
 Line = dict[str, Any]
+
+KINDS, LISTS = ("kinds", "first"), ("thresholds", "promises")
+"""The bounds that are lists: of kinds of call, and of numbers."""
 
 
 class Trace(NamedTuple):
@@ -78,9 +85,14 @@ def _told(event: Event) -> str:
             return f"{who} joins"
         case Crashes(who):
             return f"{who} crashes"
+        case Restarts(who):
+            return f"a new instance starts under the id {who}"
         case Calls(who, steps):
-            calls = ", ".join(f"{_operation(step)} on {key}" for key, step in steps)
-            return f"{who} calls {calls or 'heartbeat'}"
+            return f"{who} calls {', '.join(f'{_operation(step)} on {key}' for key, step in steps)}"
+        case Looks(who, keys, let_go):
+            looks = f" and looks at {', '.join(keys)}" if keys else ""
+            gone = f" and lets go of {', '.join(let_go)}" if let_go else ""
+            return f"{who} makes a heartbeat{looks}{gone}"
         case Leaves(who):
             return f"{who} leaves"
         case GivesUp(who):
@@ -96,10 +108,12 @@ def _told(event: Event) -> str:
             return "a stranger's request makes the server read the clock"
         case EverythingIsLost():
             return "Redis loses everything"
-        case SnapshotIsTaken():
-            return "a snapshot of Redis is taken"
+        case KeyIsLost(key):
+            return f"Redis loses the key {key}"
+        case SnapshotIsTaken(key):
+            return f"a snapshot of {f'the key {key}' if key else 'Redis'} is taken"
         case SnapshotIsRestored(number):
-            return f"Redis falls back to snapshot {number}"
+            return f"snapshot {number} is restored"
     raise unhandled(event)
 
 
@@ -121,34 +135,34 @@ def _name(message: Message) -> str:
         return f"request {message.seq} (a leave)"
     parts = []
     for part in message.parts:
-        steps = " ".join(map(_operation, part.steps)) or "look"
-        parts.append(f"{part.key}: {steps}, remembering {part.memory.count}/{part.memory.epoch}")
-    return f"request {message.seq} ({'; '.join(parts) or 'heartbeat'})"
+        steps = " ".join(map(_operation, part.steps)) or "restore"
+        memory = f"{part.memory.count} of epoch {part.memory.epoch} by {part.memory.seq}"
+        parts.append(f"{part.key}: {steps}, remembering {memory}")
+    return f"request {message.seq} in session {message.session} ({'; '.join(parts) or 'heartbeat'})"
 
 
 def _operation(step: Step) -> str:
     condition = f" if {step.condition.relation} {step.condition.operand}" if step.condition else ""
-    return f"{step.op}({step.count or ''}){condition}"
+    return f"{step.op}({step.count})" * bool(step.count) + step.op * (not step.count) + condition
 
 
 def _held(server: Server) -> str:
     """Everything that the server holds, in one line."""
-    if server.clock is None:
+    if server == Server(opened=server.opened):
         return "the server holds nothing"
-    words = [f"T {server.clock}"]
+    words = [f"T {server.clock}"] + ([f"due {server.due}"] if server.due is not None else [])
     for name, session in sorted(server.sessions.items()):
         words.append(
             f"{name} has session {session.number}, heard at {session.heartbeat}, seq {session.seq}"
         )
     for key, counter in sorted(server.counters.items()):
         slices = [
-            f"{name} {mine.count} of epoch {mine.epoch} by {mine.seq}"
+            f"{name} {mine.count} of epoch {mine.epoch} by {mine.seq} of session {mine.session}"
             for name, mine in sorted(counter.slices.items())
         ]
-        words.append(
-            f"{key} = {counter.total} in epoch {counter.epoch}: {', '.join(slices) or '-'}"
-        )
-    return "; ".join(words)
+        words.append(f"{key} = {counter.total} in epoch {counter.epoch}: {', '.join(slices)}")
+    listed = [f"{key} {epoch or 'here'}" for key, epoch in sorted(server.keys.items())]
+    return "; ".join([*words, f"listed: {', '.join(listed) or '-'}"])
 
 
 # --- For machines ---------------------------------------------------------------------------------
@@ -192,29 +206,32 @@ def decode_trace(lines: Iterable[str], protocol: Protocol = RIGHT) -> Trace:
 
 def encode_bounds(bounds: Bounds) -> Line:
     """Bounds as JSON: an object by their names, with the kinds of call by theirs."""
-    return {
-        name: [kind.name for kind in value] if isinstance(value, tuple) else value
-        for name, value in bounds._asdict().items()
-    }
+    kinds_of_call = {name: [kind.name for kind in getattr(bounds, name)] for name in KINDS}
+    lists = {name: list(getattr(bounds, name)) for name in LISTS}
+    return {**bounds._asdict(), **kinds_of_call, **lists}
 
 
 def decode_bounds(line: Line) -> Bounds:
     """The bounds that `encode_bounds` wrote. Raises ValueError or TypeError if there are none."""
-    values = {
-        name: kinds(",".join(value)) if value else ()
-        for name, value in line.items()
-        if isinstance(value, list)
-    }
-    return Bounds(**line | values)
+    values = {name: tuple(kind for word in line[name] for kind in kinds(word)) for name in KINDS}
+    lists = {name: tuple(line[name]) for name in LISTS}
+    return Bounds(**{**line, **values, **lists})
 
 
 def _encode(event: Event) -> Line:
     values = {field.name: getattr(event, field.name) for field in fields(event)}
     if "message" in values:
-        values["seq"] = values.pop("message").seq
+        values |= _encode_request(values.pop("message"))
     if "steps" in values:
         values["steps"] = _encode_steps(values["steps"])
+    values |= {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
     return {"type": type(event).__name__, **values}
+
+
+def _encode_request(message: Message) -> Line:
+    """What tells a request from all others of its instance, and of earlier lives of its id."""
+    session = 0 if isinstance(message, Open) else message.session
+    return {"seq": message.seq, "session": session, "acked": message.acked}
 
 
 def _encode_steps(steps: Steps) -> list[Line]:

@@ -28,14 +28,18 @@ from oracle.check.events import (
     HearsReply,
     InstanceEvent,
     Joins,
+    KeyIsLost,
     Leaves,
+    Looks,
+    Restarts,
     SnapshotIsRestored,
     SnapshotIsTaken,
     StrangerCalls,
     unhandled,
 )
 from oracle.check.linearizability import Linearizations
-from oracle.check.state import HERE, Context, Protocol, Slot
+from oracle.check.redis_keys import EVERYTHING, INSTANCES, lose, restore, snapshot
+from oracle.check.state import MORE, ONE_KEY, Context, Protocol, Slot
 from oracle.model import (
     Change,
     CounterState,
@@ -100,6 +104,7 @@ class Effect(NamedTuple):
         outcomes: the outcomes of the call that it ends.
         gone: whether the instance is gone.
         closed: whether somebody's session was closed, or is about to be.
+        found: whether that was because a loss was found.
     """
 
     spent: str = ""
@@ -107,10 +112,23 @@ class Effect(NamedTuple):
     outcomes: tuple[Outcome, ...] = ()
     gone: bool = False
     closed: bool = False
+    found: bool = False
+
+
+class Past(NamedTuple):
+    """What an event of an instance has to know of the past: how much of Redis has fallen back to an
+    earlier state, and whether there is a loss that nobody has found."""
+
+    rolled_back: int
+    unfound: bool
+
+    @classmethod
+    def of(cls, context: Context) -> Past:
+        return cls(context.rolled_back, context.unfound > 0)
 
 
 def react(
-    slot: Slot, event: InstanceEvent, answer: Answer, protocol: Protocol, lossy: bool
+    slot: Slot, event: InstanceEvent, answer: Answer, protocol: Protocol, past: Past
 ) -> tuple[Slot, Effect]:
     """Change the instance, or its requests, as the event says.
 
@@ -119,28 +137,39 @@ def react(
         event: what happens to it.
         answer: what became of the request that arrives; NO_ANSWER if none does.
         protocol: the machine.
-        lossy: whether Redis has lost writes. Some properties hold only until then.
+        past: what happened to Redis before. Some properties hold only until it rolls back.
     """
     match event:
-        case Joins(threshold=threshold):
-            return Slot(Instance(HERE, threshold)), Effect("joins")
+        case Joins():
+            return slot._replace(instance=slot.life, joins_later=False), Effect("joins")
         case Crashes():
-            return Slot(network=slot.network, last_run=slot.last_run), Effect("crashes", gone=True)
+            return _without_instance(slot), Effect("crashes", gone=True)
+        case Restarts():
+            return slot._replace(instance=slot.life), Effect("reuses", closed=True)
         case Calls(steps=steps):
             slot, _outcomes = _go_on(slot, model.begin(_alive(slot), steps), protocol)
             return slot, Effect("operations", steps)
+        case Looks(keys=keys, let_go=let_go):
+            slot, _outcomes = _go_on(slot, protocol.look(_alive(slot), keys, let_go), protocol)
+            return slot, Effect("operations", ())
         case Leaves():
             slot, _outcomes = _go_on(slot, model.begin_leaving(_alive(slot)), protocol)
             return slot, Effect("operations", (), closed=True)
         case GivesUp():
             return _give_up(slot, protocol)
         case HearsReply(message=message, resent=resent):
-            slot = slot if lossy else _check_answer(slot, message, answer)
+            slot = _check_answer(slot, message, answer, past)
             return _hear_reply(slot, answer, resent, protocol)
         case CopyArrives(message=message):
-            slot = slot if lossy else _check_answer(slot, message, answer)
-            return _lose_reply(slot, message), Effect(closed=answer.closed)
+            slot = _check_answer(slot, message, answer, past)
+            found = bool(answer.closed_alive)
+            return _lose_reply(slot, message), Effect(closed=answer.closed, found=found)
     raise unhandled(event)
+
+
+def _without_instance(slot: Slot) -> Slot:
+    """The slot of an instance that has crashed."""
+    return Slot(life=slot.life, network=slot.network, last_run=slot.last_run)
 
 
 def _alive(slot: Slot) -> Instance:
@@ -169,15 +198,17 @@ def _give_up(slot: Slot, protocol: Protocol) -> tuple[Slot, Effect]:
     return slot, Effect("give_ups", outcomes=outcomes)
 
 
-def _check_answer(slot: Slot, message: Message, answer: Answer) -> Slot:
-    """Check what must hold of every answer while nothing is lost, and remember what it shows."""
-    if answer.closed:
-        properties.check(properties.Closed(answer.closed_alive))
-    if answer.ran:
-        properties.check(properties.Executed(slot.last_run, message.seq))
-        slot = slot._replace(last_run=message.seq)
+def _check_answer(slot: Slot, message: Message, answer: Answer, past: Past) -> Slot:
+    """Check what must hold of an answer because of earlier ones, and remember what it shows. A
+    rollback makes Redis forget what earlier answers told: from then on they do not count."""
+    if answer.closed_alive:
+        properties.check(properties.Closed(answer.closed_alive, past.unfound))
+    if answer.ran and not past.rolled_back:
+        assert isinstance(message, Request)
+        properties.check(properties.Executed(slot.last_run, (message.session, message.seq)))
+        slot = slot._replace(last_run=(message.session, message.seq))
     in_flight = slot.instance.sent if slot.instance is not None else None
-    if answer.record and message == in_flight:
+    if answer.record and message == in_flight and past.rolled_back < MORE:
         properties.check(properties.Answered(slot.first_record, answer.record))
         slot = slot._replace(first_record=answer.record)
     return slot
@@ -194,7 +225,8 @@ def _hear_reply(
         told = {part.key for part in instance.sent.parts}
         slot = slot._replace(indeterminate=slot.indeterminate - told)
     slot, outcomes = _go_on(slot, heard, protocol)
-    return slot, Effect(outcomes=outcomes, closed=answer.closed)
+    found = bool(answer.closed_alive)
+    return slot, Effect(outcomes=outcomes, closed=answer.closed, found=found)
 
 
 def _lose_reply(slot: Slot, message: Message) -> Slot:
@@ -215,6 +247,8 @@ def note(context: Context, who: str, effect: Effect) -> Context:
         context = _begin(context, who, effect.steps)
     if effect.closed:
         context = context._replace(linearizations=None)  # somebody was presumed dead, or leaves
+    if effect.found:
+        context = context._replace(unfound=max(0, context.unfound - 1))
     if effect.gone:
         context = _end(context, who, Linearizations.give_up)
     if effect.outcomes:
@@ -229,12 +263,12 @@ def _spend(context: Context, bound: str) -> Context:
 
 def _begin(context: Context, who: str, steps: Steps) -> Context:
     left = context.left
-    moved = sum(step.op in model.GLOBAL for _, step in steps)
-    context = context._replace(
-        left=left._replace(first=left.first[1:]), moves_of_epoch=context.moves_of_epoch + moved
-    )
+    context = context._replace(left=left._replace(first=left.first[1:]))
+    if not context.rolled_back:
+        moved = sum(step.op in model.GLOBAL for _, step in steps)
+        context = context._replace(moves_of_epoch=context.moves_of_epoch + moved)
     if context.linearizations is not None and steps:
-        key = steps[0][0]  # a call of a world is on one counter
+        key = steps[0][0]  # where linearizability is checked, a call is on one counter
         calls = context.linearizations[key]
         calls = calls.call(who, -left.operations, *(step for _, step in steps))
         context = context._replace(linearizations=context.linearizations.put(key, calls))
@@ -283,20 +317,46 @@ def befall(
         case StrangerCalls():
             return wall, model.serve(server, STRANGER, wall)[0], context
         case EverythingIsLost():
-            return wall, Server(), _lose_writes(_spend(context, "losses"))
-        case SnapshotIsTaken():
-            return wall, server, context._replace(snapshots=(*context.snapshots, server))
+            context = _lose_writes(_spend(context, "losses"), unfound=0)
+            return wall, lose(server, EVERYTHING), context
+        case KeyIsLost(key=key):
+            # Without its session, every instance restores all its slices: nothing is left to find.
+            context = _lose_writes(_spend(context, "key_losses"), unfound=int(key != INSTANCES))
+            return wall, lose(server, key), context
+        case SnapshotIsTaken(key=key):
+            taken = snapshot(server, key, context.unfound)
+            return wall, server, context._replace(snapshots=(*context.snapshots, taken))
         case SnapshotIsRestored(number=number):
-            return wall, context.snapshots[number], _restore(context, number)
+            return wall, restore(server, context.snapshots[number]), _restore(context, number)
     raise unhandled(event)
 
 
-def _lose_writes(context: Context) -> Context:
-    return context._replace(lossy=True, linearizations=None)
+def _lose_writes(context: Context, unfound: int) -> Context:
+    """Redis has lost writes. So many losses can be found from now on that nobody has found."""
+    return context._replace(
+        lossy=True,
+        rolled_back=MORE if context.rolled_back else 0,
+        unfound=context.unfound + unfound,
+        linearizations=None,
+    )
 
 
 def _restore(context: Context, number: int) -> Context:
-    """The restored snapshot is used up. The others stay as long as they can still be restored."""
-    context = _lose_writes(_spend(context, "rollbacks"))
+    """The restored snapshot is used up. The others stay as long as they can still be restored.
+    Losses that nobody had found when it was made are there again.
+
+    With the sessions, one that was closed comes back: that of an instance whose slices have been
+    removed as those of a dead one, without any loss."""
+    restored = context.snapshots[number]
+    whole = restored.key == EVERYTHING
+    rolled_back = MORE if whole or context.lossy or restored.key == INSTANCES else ONE_KEY
+    context = _spend(context, "rollbacks" if whole else "key_rollbacks")
+    context = _lose_writes(context, 1 + restored.unfound)
     others = context.snapshots[:number] + context.snapshots[number + 1 :]
-    return context._replace(snapshots=others if context.left.rollbacks else ())
+    left = context.left
+    kept = tuple(
+        other
+        for other in others
+        if (left.rollbacks if other.key == EVERYTHING else left.key_rollbacks)
+    )
+    return context._replace(snapshots=kept, rolled_back=rolled_back, moves_of_epoch=0)

@@ -28,8 +28,10 @@ from oracle.check.fast.parallel import divide, explore_in_parallel
 from oracle.check.fast.search import NO_BUDGET, Budget, Exploration, Options, Progress, explore
 from oracle.check.fast.tables import TooLarge
 from oracle.check.state import KEYS, NAMES, RIGHT, Bounds, Protocol
+from oracle.check.suite import SUITES
 from oracle.check.trace import Trace, encode_trace, tell
 from oracle.cli.manifest import NotAManifest, entry, read_manifest, write_manifest
+from oracle.cli.suite import explore_suite
 
 FOUND, BUDGET_ENDED = 1, 3
 LOG_SECONDS = 30
@@ -55,10 +57,8 @@ class Run:
         bounds = Bounds(**given)
         if protocol != "right" and bounds == Bounds():
             bounds = BROKEN[protocol].bounds
-        if bounds.instances + bounds.joins > len(NAMES):
-            raise click.UsageError(
-                f"at most {len(NAMES)} instances in all, those that join included"
-            )
+        if bounds.fault:
+            raise click.UsageError(bounds.fault)
         options = Options(symmetry=not no_symmetry, budget=budget)
         return cls(bounds, protocol, options, processes)
 
@@ -75,12 +75,7 @@ class Run:
     @property
     def command(self) -> str:
         """The command that repeats this run."""
-        words = ["python", "-m", "oracle", "explore"]
-        usual = Bounds()._asdict()
-        for name, value in self.bounds._asdict().items():
-            if value != usual[name]:
-                option = "--" + name.replace("_", "-")
-                words += [option] if value is True else [option, _word(value)]
+        words = shlex.split(command_of(self.bounds))
         words += ["--protocol", self.protocol] if self.protocol != "right" else []
         words += ["--processes", str(self.processes)] if self.processes > 1 else []
         words += [] if self.options.symmetry else ["--no-symmetry"]
@@ -96,12 +91,23 @@ class Run:
         return self.protocol == "right" and self.processes == 1 and self.options.symmetry
 
 
+def command_of(bounds: Bounds) -> str:
+    """The command that explores a world."""
+    words = ["python", "-m", "oracle", "explore"]
+    usual = Bounds()._asdict()
+    for name, value in bounds._asdict().items():
+        if value != usual[name]:
+            option = "--" + name.replace("_", "-")
+            words += [option] if value is True else [option, _word(value)]
+    return shlex.join(words)
+
+
 def _word(value: object) -> str:
     """A value as the command line takes it."""
     if isinstance(value, Budget):
         return f"{value.seconds:g}s" if value.states == NO_BUDGET.states else f"{value.states}"
     if isinstance(value, tuple):
-        return ",".join(kind.name for kind in value)
+        return ",".join(kind.name if isinstance(kind, CallKind) else str(kind) for kind in value)
     return str(value)
 
 
@@ -137,6 +143,42 @@ class _KindsType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(str(error))
 
 
+class NumbersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Numbers of ms, with commas between them."""
+
+    name = "MS,MS..."
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = str(value).split(",")
+        if not all(word.isdecimal() and int(word) >= self.least for word in words):
+            self.fail(
+                f"{value!r} is not a list of ms, each at least {self.least}, such as 2 or 1,3"
+            )
+        return tuple(map(int, words))
+
+
+def _numbers(
+    name: str, what: str, least: int
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    default, one = getattr(Bounds(), name), name.removesuffix("s")
+    return click.option(
+        f"--{name}",
+        f"--{one}",
+        name,
+        default=default,
+        show_default=True,
+        type=NumbersType(least),
+        help=what,
+    )
+
+
 def _count(
     name: str, what: str, least: int = 0, most: int | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -162,15 +204,21 @@ def _file(name: str, what: str) -> Callable[[Callable[..., None]], Callable[...,
     "--kinds",
     default=Bounds().kinds,
     type=_KindsType(),
-    help="Default: every operation. Two steps of one call: inc_then_set.",
+    help="Default: every kind. Two steps of one call: inc_then_set, on two counters: inc_and_set.",
 )
-@_count("threshold", "After how many ms of silence an instance is dead.", 1)
-@_count("ticks", "Moves of the clock, each by 1, threshold - 1, threshold or -1 ms.")
+@_numbers(
+    "thresholds", "After how many ms of silence each instance is dead; the last for all others.", 1
+)
+@_numbers("promises", "Within how many ms each promises to be heard again; 0 is no promise.", 0)
+@_count("ticks", "Moves of the clock, each by 1, a threshold - 1, a threshold or -1 ms.")
 @_count("crashes", "Instances that crash.")
 @_count("joins", "Instances that join later.")
+@_count("reuses", "Instances that start under the id of one that has crashed.")
 @_count("give_ups", "Calls that are given up without a reply.")
 @_count("losses", "Times that Redis loses everything.")
+@_count("key_losses", "Times that Redis loses one key.")
 @_count("rollbacks", "Times that Redis falls back to an earlier state.")
+@_count("key_rollbacks", "Times that one key falls back to an earlier state.")
 @click.option("--linear", is_flag=True, help="Also check that replies are linearizable.")
 @click.option(
     "--protocol",
@@ -194,6 +242,11 @@ def _file(name: str, what: str) -> Callable[[Callable[..., None]], Callable[...,
     help="More than one divide the world by the first call; a state of several shares then counts "
     "in each.",
 )
+@click.option(
+    "--suite",
+    type=click.Choice(SUITES),
+    help="Explore the worlds of a suite, except those that the --manifest has to the end.",
+)
 @_file("--summary", "Write what is printed about the exploration to this file.")
 @_file("--trace", "Write the trace to a violation to this file.")
 @_file("--manifest", "Add the exploration to this file, such as spec/explored.json.")
@@ -204,6 +257,7 @@ def explore_command(
     summary: Path | None,
     trace: Path | None,
     manifest: Path | None,
+    suite: str | None,
     **given: Any,
 ) -> None:
     """Visit every state of a bounded world, breadth first, and check every property in each.
@@ -212,6 +266,8 @@ def explore_command(
     """
     run = Run.of(**given)
     worlds = _worlds_of(manifest, run)
+    if suite is not None:
+        context.exit(_explore_suite(suite, run, manifest, trace))
     try:
         with _bar() as progress:
             found = run.explore(progress)
@@ -220,16 +276,39 @@ def explore_command(
         context.exit(BUDGET_ENDED)
     lines = list(_summary(run, found))
     click.echo("\n".join(lines))
-    history = Trace(run.bounds, found.trace, run.protocol, found.violation)
     if found.violation:
-        click.echo("\n".join(["", *tell(history, run.machine)]))
+        history = Trace(run.bounds, found.trace, run.protocol, found.violation)
+        _tell(history, run.machine, trace)
     if summary:
         summary.write_text("\n".join(lines) + "\n", "utf-8")
-    if trace and found.violation:
-        trace.write_text("\n".join(encode_trace(history)) + "\n", "utf-8")
     if manifest:
         write_manifest(manifest, worlds, entry(run.bounds, run.command, found))
     context.exit(FOUND if found.violation else 0 if found.finished else BUDGET_ENDED)
+
+
+def _explore_suite(suite: str, run: Run, manifest: Path | None, trace: Path | None) -> int:
+    """Explore a suite, and say what came of it. Returns the exit status."""
+    if run != Run(Bounds(), "right", replace(Options(), budget=run.options.budget), 1):
+        raise click.UsageError("--suite goes with --budget, --manifest and --trace alone")
+
+    def explore_one(bounds: Bounds, budget: Budget) -> Exploration:
+        with _bar() as progress:
+            found = explore(bounds, options=Options(budget=budget, progress=progress))
+        if found.violation:
+            _tell(Trace(bounds, found.trace, "right", found.violation), RIGHT, trace)
+        return found
+
+    total = explore_suite(suite, manifest, run.options.budget, explore_one, command_of)
+    left = f", {total.left} worlds are left" if total.left else ""
+    click.echo(f"{total.worlds} worlds to the end, {total.states:,} states{left}")
+    return FOUND if total.found else BUDGET_ENDED if total.left else 0
+
+
+def _tell(trace: Trace, machine: Protocol, path: Path | None) -> None:
+    """Print a trace, and write it to a file."""
+    click.echo("\n".join(["", *tell(trace, machine)]))
+    if path:
+        path.write_text("\n".join(encode_trace(trace)) + "\n", "utf-8")
 
 
 def _worlds_of(manifest: Path | None, run: Run) -> list[dict[str, Any]]:

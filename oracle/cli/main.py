@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from oracle.cli.conform import conform_command
 from oracle.cli.explore import explore_command
 from oracle.cli.replay import replay
 from oracle.cli.vectors import vectors
@@ -15,6 +16,7 @@ def main() -> None:
     """The counter as a state machine: explore it, and compare other counters with it."""
 
 
+main.add_command(conform_command)
 main.add_command(explore_command)
 main.add_command(replay)
 main.add_command(vectors)

@@ -58,12 +58,13 @@ def read_manifest(path: Path) -> list[Entry]:
 
 
 def write_manifest(path: Path, worlds: list[Entry], new: Entry) -> None:
-    """Write the entries with the new one, in place of the entry of the same world if there is
-    one."""
+    """Write the entries with the new one, in place of the entry of the same world if there is one.
+    Each stands on a line of its own."""
     places = [place for place, world in enumerate(worlds) if world["bounds"] == new["bounds"]]
     worlds = list(worlds)
     if places:
         worlds[places[0]] = new
     else:
         worlds.append(new)
-    path.write_text(json.dumps({"worlds": worlds}, indent=2) + "\n", "utf-8")
+    lines = ",\n".join(json.dumps(world) for world in worlds)
+    path.write_text(f'{{"worlds": [\n{lines}\n]}}\n', "utf-8")

@@ -3,49 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from rich.console import Console
 
-from oracle.cli import report
-from oracle.conform.histories import REAL_TIME_THRESHOLD_MS
+from oracle.cli import report, saved
+from oracle.conform.draw import REAL_TIME_THRESHOLD_MS
 from oracle.conform.judge import judge
-from oracle.conform.lines import History, Malformed, checked_answer, read_trace, same
-from oracle.conform.play import Differs, Exchange, TooNear, cannot_play, play, scaled
+from oracle.conform.lines import checked_answer, same
+from oracle.conform.play import Differs, Exchange, TooNear, cannot_play, scaled
 from oracle.conform.process import Broke, Port
-from oracle.conform.shipped import find_trace, vector_names
+from oracle.conform.search import try_history
+from oracle.conform.traces import History
 
 
 @click.command(cls=report.Checking, epilog=report.STATUSES)
 @click.option("--threshold-ms", type=click.IntRange(1), metavar="MS",
               help="Stretch the histories to this threshold. In real time 200 unless given."
               )  # fmt: skip
-@click.option("--timeout", default=10.0, show_default=True, type=click.FloatRange(0.01),
+@click.option("--timeout", default=30.0, show_default=True, type=click.FloatRange(0.01),
               metavar="S", help="How long the port may take for an answer.")  # fmt: skip
-@click.argument("trace")
-@click.argument("command", nargs=-1, metavar="[-- CMD...]")
-def replay(trace: str, command: tuple[str, ...], threshold_ms: int | None, timeout: float) -> None:
-    """Play the histories of TRACE: a file in the format of spec/PORTS.md, or the name of a golden
-    trace, such as R05-death.
+@click.option("--failed", is_flag=True, help="Play every history that was saved as failing.")
+@click.option("--traces", default=saved.TRACES, show_default=True, metavar="DIR",
+              type=click.Path(path_type=Path), help="Where they are saved.")  # fmt: skip
+@click.argument("arguments", nargs=-1, metavar="[TRACE] [-- CMD...]")
+def replay(
+    arguments: tuple[str, ...], threshold_ms: int | None, timeout: float, failed: bool, traces: Path
+) -> None:
+    """Play the histories of TRACE: a file in the format of spec/PORTS.md, a history that was saved,
+    or a golden trace such as R05-death, by its name.
 
     With CMD, that port plays them, and its answers are compared with the oracle's. Without CMD, the
     answers in the trace are compared with the oracle's.
     """
     out, _ = report.consoles()
-    path = find_trace(trace)
-    if path is None:
-        known = ", ".join(vector_names())
-        raise report.Misused(
-            f"there is no file {trace!r}, and no golden trace of this name: {known}"
-        )
-    try:
-        histories = read_trace(path)
-    except (Malformed, UnicodeDecodeError) as error:
-        raise report.Misused(str(error)) from None
+    if failed:
+        histories, command = saved.failed(traces), arguments
+    elif arguments:
+        histories, command = saved.find(arguments[0], traces), arguments[1:]
+    else:
+        raise report.Misused("Missing argument 'TRACE', or --failed")
     if not command:
         raise SystemExit(_check_all(out, histories))
     with report.started(command, timeout) as port:
-        raise SystemExit(play_all(out, histories, port, threshold_ms))
+        status = play_all(out, histories, port, threshold_ms)
+    raise SystemExit(status)
 
 
 def _check_all(out: Console, histories: Sequence[History]) -> int:
@@ -54,15 +57,15 @@ def _check_all(out: Console, histories: Sequence[History]) -> int:
     for history in histories:
         steps = []
         for line, right in zip(history.lines, judge(history), strict=True):
-            said = checked_answer(line, line["answer"]) if "answer" in line else None
-            steps.append(Exchange(line, right, said))
-            if said is not None and not same(said, right):
+            answer = checked_answer(line, line["answer"]) if "answer" in line else None
+            steps.append(Exchange(line, right, answer))
+            if answer is not None and not same(line, answer, right):
                 _say_difference(out, Differs(history, steps))
                 return report.DIFFERS
-            compared += said is not None
+            compared += answer is not None
     if not compared:
         raise report.Misused('no line of the trace has an "answer": there is nothing to compare')
-    out.print(f"{len(histories)} histories, {compared} answers: all are the oracle's")
+    report.say(out, f"{len(histories)} histories, {compared} answers: all are the oracle's")
     return report.RIGHT
 
 
@@ -72,30 +75,29 @@ def play_all(
     """Play each history that the port can play; the exit status that comes of it."""
     played = steps = different = 0
     for number, history in enumerate(histories, 1):
-        threshold = threshold_ms or _threshold(history, port)
-        history = scaled(history, threshold)
+        history = scaled(history, threshold_ms or _threshold(history, port))
         reason = cannot_play(history, port.capabilities)
         if not reason:
             try:
-                steps += len(play(history, port))
+                came = try_history(history, port)
             except TooNear:
                 reason = "real time came too near the threshold"
-            except Differs as error:
-                _say_difference(out, error)
-                different += 1
-            except Broke as error:
-                report.say_broken(out, error)
-                return report.BROKE
         if reason:
-            out.print(
-                f"{_name(history, number)} was left out: {reason}", markup=False, soft_wrap=True
-            )
+            report.say(out, f"{_name(history, number)} was left out: {reason}")
+            continue
+        played += 1
+        if isinstance(came, int):
+            steps += came
+        elif isinstance(came.error, Broke):
+            report.say_broken(out, came.error)
+            return report.BROKE
         else:
-            played += 1
+            _say_difference(out, came.error)
+            different += 1
     if not played:
         raise report.Misused("no history of the trace is one for this port")
     how = f"{different} differ" if different else f"{steps} steps: every answer was right"
-    out.print(f"{played} of {len(histories)} histories were played, {how}")
+    report.say(out, f"{played} of {len(histories)} histories were played, {how}")
     return report.DIFFERS if different else report.RIGHT
 
 
@@ -111,5 +113,5 @@ def _threshold(history: History, port: Port) -> int:
 
 def _say_difference(out: Console, error: Differs) -> None:
     if error.history.comment:
-        out.print(error.history.comment, markup=False, soft_wrap=True)
+        report.say(out, error.history.comment)
     report.say_difference(out, error)

@@ -1,78 +1,115 @@
-"""The line protocol of spec/PORTS.md: its messages, what may be in them, and its operations.
+"""The line protocol of spec/PORTS.md: its operations, events, faults, features and messages.
 
 A message and its answer are one JSON object each, on one line. Unknown fields are ignored, so that
-a later runner can say more to an older port, and the other way round. A history is a `reset` and
-what follows it; a trace is a file of histories, with the answers in it.
+a later runner can say more to an older port, and the other way round. What must be in a message is
+said by the schema (oracle/conform/schema.py).
 
-`OPERATIONS` is the one place that lists what an instance can be asked to do.
+`OPERATIONS`, `EVENTS` and `FAULTS` are the one place that lists what can happen in a history.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from oracle.model import Change, CounterState
+from oracle.conform import schema
+from oracle.model import METHODS, Change, CounterState, Method
 
 PROTOCOL = 1
 
 Line = dict[str, Any]
 """A message or an answer, as JSON has it."""
 
-
-Shape = dict[str, Any]
-"""What an answer looks like: its fields, each of them `int`, `bool` or a shape of its own."""
-
-PAIR: Shape = {"cumulative": int, "instance_count": int}
-CHANGE: Shape = {"new": PAIR, "old": PAIR, "applied": bool}
-NOTHING: Shape = {}
-
 CONDITION = ("comparator", "value")
 """R15: these two fields are one argument, the condition. The comparator `always` has no value."""
 
 
 class Operation(NamedTuple):
-    """What a message about one instance carries besides the instance, which of these fields it may
-    leave out, and the shape of its answer."""
+    """A call of an instance.
 
-    fields: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    answer: Shape = PAIR
+    Attributes:
+        fields: what its message carries besides the instance.
+        definition: what the schema calls its message.
+        answer: what the schema calls its answer.
+    """
 
+    fields: tuple[str, ...]
+    definition: str
+    answer: str = "pair"
+
+
+def _operation(method: Method) -> Operation:
+    """How a method on one key is asked for."""
+    takes = method.operation
+    fields = ("key", *(CONDITION if method.is_conditional else ()),
+              *(["count"] if takes.takes_count else []))  # fmt: skip
+    if not takes.takes_count:
+        definition = "call_on_key"
+    else:
+        definition = "call_if" if method.is_conditional else "call"
+        definition += "_with_count" if takes.default_count is None else "_with_default_count"
+    return Operation(fields, definition, "change" if method.is_conditional else "pair")
+
+
+SINGLE = {name: _operation(method) for name, method in METHODS.items()}
+"""Operations on one key: a step each, alone or in a batch."""
+
+_ALONE = Operation((), "call_on_instance", "nothing")
+
+BATCH, TOGETHER = "batch", "together"
 
 OPERATIONS = {
-    "get": Operation(("key",)),
-    "inc": Operation(("key", "count"), optional=("count",)),
-    "dec": Operation(("key", "count"), optional=("count",)),
-    "set": Operation(("key", "count")),
-    "set_on_instance": Operation(("key", "count")),
-    "delete": Operation(("key",)),
-    "delete_on_instance": Operation(("key",)),
-    "inc_if": Operation(("key", *CONDITION, "count"), optional=("count",), answer=CHANGE),
-    "set_if": Operation(("key", *CONDITION, "count"), answer=CHANGE),
-    "set_on_instance_if": Operation(("key", *CONDITION, "count"), answer=CHANGE),
-    "heartbeat": Operation(answer=NOTHING),
-    "clear_on_instance": Operation(answer=NOTHING),
-    "clear": Operation(answer=NOTHING),
-    "leave": Operation(answer=NOTHING),
+    **SINGLE,
+    "heartbeat": _ALONE,
+    "clear_on_instance": _ALONE,
+    "clear": _ALONE,
+    "leave": _ALONE,
+    BATCH: Operation(("steps",), BATCH, "answers"),
+    TOGETHER: Operation(("calls",), TOGETHER, "answers"),
 }
-
-EVENTS: dict[str, tuple[str, ...]] = {"die": ("instance",), "empty": ()}
-"""What else happens in a history, and the fields that say to whom."""
+COMPOUND = {BATCH: "steps", TOGETHER: "calls"}
+"""Operations that are made of several single ones, and the field that has them."""
 
 LOSE_REPLY, GIVE_UP, EMPTY = "lose_reply", "give_up", "empty"
-CALL_FAULTS = (LOSE_REPLY, GIVE_UP)
-"""What can befall one call: fields of its message."""
-FAULTS = (*CALL_FAULTS, EMPTY)
+LOSE_REPLIES, GIVE_UP_FROM, REFUSE, COPY = "lose_replies", "give_up_from", "refuse", "copy"
+
+EVENTS = {
+    "die": "",
+    EMPTY: EMPTY,
+    "lose_key": "lose_key",
+    "snapshot": "rollback",
+    "roll_back": "rollback",
+    "late_copy": "late_copy",
+}
+"""What else happens in a history, and the fault that a port must be able to play for it."""
+
+CALL_FAULTS = {
+    LOSE_REPLY: LOSE_REPLY,
+    GIVE_UP: GIVE_UP,
+    LOSE_REPLIES: LOSE_REPLIES,
+    GIVE_UP_FROM: GIVE_UP_FROM,
+    REFUSE: REFUSE,
+    COPY: "late_copy",
+}
+"""What can befall one call: the fields of its message, and the fault that each needs."""
+
+REUSE = "reuse"
+FAULTS = tuple(dict.fromkeys([*CALL_FAULTS.values(), *filter(None, EVENTS.values()), REUSE]))
+"""Every fault that a port may be able to play. `reuse`: a name comes again after its death."""
 
 APPLIED, ALWAYS = "applied", "always"
 FEATURES = (APPLIED, ALWAYS)
 """What a port may do besides its operations and faults: say whether a condition held, and take the
 comparator that always holds. Ports that are older than these do not have them."""
 
-ERRORS = {"invalid_key": "R1", "overflow": "R2", "unknown": "R12", "not_executed": "R12"}
+ERRORS = {
+    "invalid_key": "R1",
+    "overflow": "R2",
+    "unknown": "R12",
+    "not_executed": "R12",
+    "refused": "R12",
+}
 """The errors that have a name, and the rule behind each. A port may name others: they differ."""
 
 
@@ -91,31 +128,30 @@ class Capabilities(NamedTuple):
     features: frozenset[str] = frozenset()
 
     def except_for(self, operations: Iterable[str]) -> Capabilities:
-        """The same port, as if it had not these operations."""
+        """The same port, as if it did not have these operations."""
         return self._replace(operations=self.operations.difference(operations))
 
     def lacks(self, line: Line) -> str:
-        """What the port would need and has not, for this message; or nothing."""
-        op = line["op"]
-        if op in OPERATIONS and op not in self.operations:
-            return f"the operation {op}"
-        if op == EMPTY and EMPTY not in self.faults:
-            return f"the fault {EMPTY}"
-        if line.get("comparator") == ALWAYS and ALWAYS not in self.features:
+        """What the port would need for this message and does not have; or nothing."""
+        for op in (line["op"], *(part["op"] for part in parts(line))):
+            if op in OPERATIONS and op not in self.operations:
+                return f"the operation {op}"
+        comparators = [part.get("comparator") for part in (line, *parts(line))]
+        if ALWAYS in comparators and ALWAYS not in self.features:
             return f"the comparator {ALWAYS}"
-        for fault in CALL_FAULTS:
-            if line.get(fault) and fault not in self.faults:
-                return f"the fault {fault}"
-        return ""
+        needed = [EVENTS.get(line["op"], ""), REUSE if line.get("again") else ""]
+        needed += [fault for field, fault in CALL_FAULTS.items() if field in line]
+        lacking = [fault for fault in needed if fault and fault not in self.faults]
+        return f"the fault {lacking[0]}" if lacking else ""
 
 
-class History(NamedTuple):
-    """What happens under one prefix, from nothing. `wall_ms` in a line is when; it never is absent
-    from an operation."""
+def parts(line: Line) -> Sequence[Line]:
+    """The single operations that a compound one is made of; nothing if it is none."""
+    field = COMPOUND.get(line["op"])
+    return line[field] if field else ()
 
-    threshold_ms: int
-    lines: tuple[Line, ...]
-    comment: str = ""
+
+# --- JSON ----------------------------------------------------------------------------------------
 
 
 def encode(line: Line) -> str:
@@ -148,18 +184,43 @@ def reset(prefix: str, threshold_ms: int) -> Line:
     return {"op": "reset", "prefix": prefix, "threshold_ms": threshold_ms}
 
 
+def check_message(line: Line) -> None:
+    """Check a line of a history: an operation or an event.
+
+    Raises:
+        Malformed: it is neither, or it lacks something.
+    """
+    op = line.get("op")
+    if op not in OPERATIONS and op not in EVENTS:
+        known = ", ".join(["reset", *OPERATIONS, *EVENTS])
+        raise Malformed(f'"op" must be one of {known}, not {op!r}')
+    operation = OPERATIONS.get(op)
+    problem = schema.problem(operation.definition if operation else op, line)
+    if not problem and operation and "wall_ms" not in line:
+        problem = 'needs "wall_ms"'
+    for part in parts(line) if not problem else ():
+        problem = problem or schema.problem(
+            SINGLE[part["op"]].definition, {**part, "instance": "-"}
+        )
+    if problem:
+        raise Malformed(f"{op} {problem}" if problem.startswith("needs") else problem)
+    if "answer" in line:
+        checked_answer(line, line["answer"])
+
+
 # --- What a port answers -------------------------------------------------------------------------
 
 
 def capabilities(answer: Line) -> Capabilities:
-    """A port's answer to `hello`. Operations and faults that are not known here are not used."""
-    if answer.get("protocol") != PROTOCOL:
-        raise Malformed(f'hello needs "protocol": {PROTOCOL}, not {answer.get("protocol")!r}')
-    _one_of(answer, "clock", ("virtual", "real"))
-    _one_of(answer, "instances", ("many", "one"))
-    if not isinstance(answer.get("port"), str):
-        raise Malformed('hello needs "port": the name of the port, a string')
-    operations = frozenset(_strings(answer, "operations")) & OPERATIONS.keys()
+    """A port's answer to `hello`. Operations, faults and features that are unknown are not used.
+
+    Raises:
+        Malformed: it is none.
+    """
+    problem = schema.problem("hello_answer", answer)
+    if problem:
+        raise Malformed(f"hello {problem}" if problem.startswith("needs") else f"hello: {problem}")
+    operations = frozenset(answer["operations"]) & OPERATIONS.keys()
     if not operations:
         raise Malformed(f'hello needs "operations", some of {", ".join(OPERATIONS)}')
     return Capabilities(
@@ -167,25 +228,13 @@ def capabilities(answer: Line) -> Capabilities:
         answer["clock"] == "virtual",
         answer["instances"] == "many",
         operations,
-        frozenset(_strings(answer, "faults")) & frozenset(FAULTS),
-        frozenset(_strings(answer, "features")) & frozenset(FEATURES),
+        frozenset(answer.get("faults", [])) & frozenset(FAULTS),
+        frozenset(answer.get("features", [])) & frozenset(FEATURES),
     )
 
 
-def _one_of(answer: Line, field: str, allowed: Sequence[str]) -> None:
-    if answer.get(field) not in allowed:
-        raise Malformed(f'hello needs "{field}": {" or ".join(allowed)}, not {answer.get(field)!r}')
-
-
-def _strings(answer: Line, field: str) -> list[str]:
-    found = answer.get(field, [])
-    if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
-        raise Malformed(f'"{field}" must be a list of strings, not {found!r}')
-    return found
-
-
 def checked_answer(line: Line, answer: Line, features: Iterable[str] = ()) -> Line:
-    """An answer without its unknown fields: a pair, a change, a named error, or nothing.
+    """An answer without its unknown fields: a pair, a change, a named error, ...
 
     Args:
         line: the message that it answers.
@@ -195,27 +244,36 @@ def checked_answer(line: Line, answer: Line, features: Iterable[str] = ()) -> Li
     Raises:
         Malformed: it is none of these.
     """
-    if "error" in answer:
-        if not isinstance(answer["error"], str):
-            raise Malformed(f'"error" must be a name, not {answer["error"]!r}')
-        return {name: answer[name] for name in ("error", "message") if name in answer}
     operation = OPERATIONS.get(line["op"])
-    shape = operation.answer if operation else NOTHING
-    if APPLIED in shape and APPLIED not in answer and APPLIED not in features:
-        shape = {name: inner for name, inner in shape.items() if name != APPLIED}
-    return _shaped(answer, shape)
+    definition = operation.answer if operation else "nothing"
+    if "error" in answer:
+        definition = "error"
+    elif definition == "change" and APPLIED in features:
+        definition = "change_applied"
+    problem = schema.problem(definition, answer)
+    if problem:
+        raise Malformed(problem)
+    if definition == "answers":
+        return {"answers": list(_checked_answers(parts(line), answer["answers"], features))}
+    return _known(answer, definition)
 
 
-def _shaped(answer: Line, shape: Shape) -> Line:
-    return {name: _field(answer, name, inner) for name, inner in shape.items()}
+def _checked_answers(
+    asked: Sequence[Line], answers: Sequence[Line], features: Iterable[str]
+) -> Iterator[Line]:
+    if len(asked) != len(answers):
+        raise Malformed(f'"answers" must be {len(asked)} answers, not {len(answers)}')
+    for part, answer in zip(asked, answers, strict=True):
+        yield checked_answer(part, answer, features)
 
 
-def _field(answer: Line, name: str, inner: Any) -> Any:
-    if inner is int:
-        return _integer(answer, name)
-    if inner is bool:
-        return _boolean(answer, name)
-    return _shaped(_object(answer, name), inner)
+def _known(answer: Line, definition: str) -> Line:
+    properties: Mapping[str, Any] = schema.definitions()[definition].get("properties", {})
+    return {
+        name: _known(answer[name], "pair") if isinstance(answer[name], dict) else answer[name]
+        for name in properties
+        if name in answer
+    }
 
 
 def result_line(result: object) -> Line:
@@ -227,104 +285,58 @@ def result_line(result: object) -> Line:
     return result._asdict()
 
 
-def same(said: Line, right: Line) -> bool:
-    """Whether two answers are the same. A message is for people; and where nothing is said about
-    whether a condition held, nothing is compared."""
+def same(line: Line, said: Line, right: Line) -> bool:
+    """Whether two answers to this line are the same.
+
+    A message is for people. Where nothing is said about whether a condition held, nothing is
+    compared. Calls that were made together may have run in any order.
+    """
+    if "answers" in said and "answers" in right:
+        pairs = zip(parts(line), said["answers"], right["answers"], strict=True)
+        return all(same(*answers) for answers in pairs) or (
+            line["op"] == TOGETHER
+            and _in_some_order(line["calls"], said["answers"], right["answers"])
+        )
     if APPLIED not in said:
         right = {name: value for name, value in right.items() if name != APPLIED}
     return {name: value for name, value in said.items() if name != "message"} == right
 
 
-def _object(line: Line, field: str) -> Line:
-    inner = line.get(field)
-    if not isinstance(inner, dict):
-        raise Malformed(f'"{field}" must be an object, not {inner!r}')
-    return inner
+def _in_some_order(calls: Sequence[Line], said: Sequence[Line], right: Sequence[Line]) -> bool:
+    """Whether these answers are those of the calls in some order. `right` are those in theirs."""
+    keys = dict.fromkeys(call["key"] for call in calls)
+    return all(
+        _explained(
+            [
+                (call, answer)
+                for call, answer in zip(calls, said, strict=True)
+                if call["key"] == key
+            ],
+            _before(
+                *next(pair for pair in zip(calls, right, strict=True) if pair[0]["key"] == key)
+            ),
+        )
+        for key in keys
+    )
 
 
-def _integer(line: Line, field: str) -> int:
-    number = line.get(field)
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise Malformed(f'"{field}" must be an integer, not {number!r}')
-    return number
+def _before(call: Line, answer: Line) -> tuple[int, int]:
+    """Total and count before a call that was answered with what was so after it."""
+    return answer["cumulative"] - _amount(call), answer["instance_count"] - _amount(call)
 
 
-def _boolean(line: Line, field: str) -> bool:
-    value = line.get(field)
-    if not isinstance(value, bool):
-        raise Malformed(f'"{field}" must be true or false, not {value!r}')
-    return value
+def _amount(call: Line) -> int:
+    """What a call adds to the slice."""
+    count: int = call.get("count", 1)
+    return {"get": 0, "inc": count, "dec": -count}[call["op"]]
 
 
-# --- Traces --------------------------------------------------------------------------------------
-
-
-def write_trace(path: Path, histories: Iterable[tuple[History, Iterable[Line]]]) -> None:
-    """Histories, each with its lines as they are to stand there, to a file."""
-    text = []
-    for history, written in histories:
-        head = {"op": "reset", "threshold_ms": history.threshold_ms}
-        head |= {"comment": history.comment} if history.comment else {}
-        text += [encode(line) for line in (head, *written)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(line + "\n" for line in text), encoding="utf-8")
-
-
-def read_trace(path: Path) -> list[History]:
-    """The histories of a file. Fields that are not known are kept as they are.
-
-    Raises:
-        Malformed: a line is no message, or the first one is no `reset`.
-    """
-    histories: list[History] = []
-    for number, text in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not text.strip():
-            continue
-        try:
-            _read_line(decode(text), histories)
-        except Malformed as error:
-            raise Malformed(f"{path.name}, line {number}: {error}") from None
-    if not histories:
-        raise Malformed(f"{path.name}: there is no history in it")
-    return histories
-
-
-def _read_line(line: Line, histories: list[History]) -> None:
-    op = line.get("op")
-    if op == "hello":
-        return
-    if op == "reset":
-        threshold = _integer(line, "threshold_ms")
-        if threshold < 1:
-            raise Malformed(f'"threshold_ms" must be positive, not {threshold}')
-        histories.append(History(threshold, (), str(line.get("comment", ""))))
-        return
-    if not histories:
-        raise Malformed('a trace starts with a "reset"')
-    _check_message(line)
-    histories[-1] = histories[-1]._replace(lines=(*histories[-1].lines, line))
-
-
-def _check_message(line: Line) -> None:
-    op = line.get("op")
-    if op in EVENTS:
-        needed: tuple[str, ...] = EVENTS[op]
-    elif op in OPERATIONS:
-        operation = OPERATIONS[op]
-        needed = ("instance", "wall_ms", *operation.fields)
-        optional = (*operation.optional, *(["value"] if line.get("comparator") == ALWAYS else []))
-        needed = tuple(field for field in needed if field not in optional)
-    else:
-        known = ", ".join(["reset", *OPERATIONS, *EVENTS])
-        raise Malformed(f'"op" must be one of {known}, not {op!r}')
-    for field in needed:
-        if field not in line:
-            raise Malformed(f'{op} needs "{field}"')
-    for field in ("wall_ms", "count"):
-        if field in line:
-            _integer(line, field)
-    for field in ("instance", "key"):
-        if not isinstance(line.get(field, ""), str):
-            raise Malformed(f'"{field}" must be a string, not {line[field]!r}')
-    if "answer" in line:
-        checked_answer(line, line["answer"])
+def _explained(left: Sequence[tuple[Line, Line]], state: tuple[int, int]) -> bool:
+    if not left:
+        return True
+    for at, (call, answer) in enumerate(left):
+        after = state[0] + _amount(call), state[1] + _amount(call)
+        given = answer.get("cumulative"), answer.get("instance_count")
+        if given == after and _explained([*left[:at], *left[at + 1 :]], after):
+            return True
+    return False

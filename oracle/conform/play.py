@@ -10,12 +10,14 @@ and not near it. Where it is not, nothing is concluded: `TooNear`, and the histo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from oracle.conform.judge import judge, rule_for
-from oracle.conform.lines import Capabilities, History, Line, same
+from oracle.conform.explain import Hint, explain
+from oracle.conform.judge import judge
+from oracle.conform.lines import Capabilities, Line, same
 from oracle.conform.process import Port
+from oracle.conform.traces import History
 
 BELOW, ABOVE = 0.9, 1.02
 """A real silence of less than BELOW thresholds is surely none, one of more than ABOVE surely is."""
@@ -40,15 +42,15 @@ class Differs(AssertionError):
 
     def __init__(self, history: History, steps: Sequence[Exchange]) -> None:
         super().__init__(f"step {len(steps)}: {steps[-1].said}, not {steps[-1].right}")
-        self.history: History = history
+        self.history: History = history._replace(lines=history.lines[: len(steps)])
         self.steps: tuple[Exchange, ...] = tuple(steps)
 
     @property
-    def rule(self) -> str:
-        """The rule that says what the right answer is: a hint."""
+    def hint(self) -> Hint:
+        """Where to look for the mistake."""
         last = self.steps[-1]
         assert last.said is not None
-        return rule_for(self.history, len(self.steps) - 1, last.right, last.said)
+        return explain(self.history, [step.right for step in self.steps], last.said)
 
 
 class TooNear(Exception):
@@ -60,7 +62,7 @@ def cannot_play(history: History, capabilities: Capabilities) -> str:
     for line in history.lines:
         lacking = capabilities.lacks(line)
         if lacking:
-            return f"it has not {lacking}"
+            return f"it does not have {lacking}"
     if not capabilities.virtual_clock:
         return _not_for_real_time(history)
     return ""
@@ -76,7 +78,7 @@ def _not_for_real_time(history: History) -> str:
     silences = _Silences(history.threshold_ms)
     try:
         for line in history.lines:
-            if "wall_ms" in line:
+            if "wall_ms" in line and "instance" in line:
                 silences.check(line, line["wall_ms"] / 1000, line["wall_ms"] / 1000)
     except TooNear:
         return "it has real time only, and this comes too near the threshold"
@@ -93,8 +95,13 @@ def scaled(history: History, threshold_ms: int) -> History:
     return history._replace(threshold_ms=threshold_ms, lines=lines)
 
 
-def play(history: History, port: Port) -> list[Exchange]:
+def play(history: History, port: Port, right: Sequence[Line] | None = None) -> list[Exchange]:
     """Play a history on a port, as often as real time asks for.
+
+    Args:
+        history: one that the port can play.
+        port: started.
+        right: the right answers, if they are known already.
 
     Returns:
         The steps, when all answers are right.
@@ -104,27 +111,25 @@ def play(history: History, port: Port) -> list[Exchange]:
         Broke: the port said what is no answer.
         TooNear: real time was too near the threshold each time.
     """
+    answers = judge(history) if right is None else right
     for _ in range(ATTEMPTS - 1):
         try:
-            return _play_once(history, port)
+            return _play_once(history, port, answers)
         except TooNear:
             continue
-    return _play_once(history, port)
+    return _play_once(history, port, answers)
 
 
-def _play_once(history: History, port: Port) -> list[Exchange]:
-    if port.capabilities.virtual_clock:
-        return _compare(history, port.answer, port)
-    return _compare(history, _RealTime(history, port).answer, port)
-
-
-def _compare(history: History, answer: Callable[[Line], Line], port: Port) -> list[Exchange]:
+def _play_once(history: History, port: Port, answers: Sequence[Line]) -> list[Exchange]:
     port.reset(history.threshold_ms, _instances(history))
+    if port.capabilities.virtual_clock:
+        given = port.answers(history.lines)
+    else:
+        given = map(_RealTime(history, port).answer, history.lines)
     steps = []
-    for line, right in zip(history.lines, judge(history), strict=True):
-        said = answer(line)
+    for line, right, said in zip(history.lines, answers, given, strict=True):
         steps.append(Exchange(line, right, said))
-        if not same(said, right):
+        if not same(line, said, right):
             raise Differs(history, steps)
     return steps
 
@@ -183,6 +188,7 @@ class _RealTime:
         self._wall_ms = line["wall_ms"]
         began = time.monotonic()
         said = self._port.answer(line)
-        if said.get("error") != "invalid_key":  # such a call is refused before anybody hears it
+        # A call that is refused before it is sent is heard by nobody.
+        if "instance" in line and said.get("error") != "invalid_key":
             self._silences.check(line, began, time.monotonic())
         return said

@@ -13,7 +13,8 @@ import secrets
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
 from oracle.conform import lines
@@ -56,12 +57,14 @@ class Process:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
         try:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
-            )
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
+                start_new_session=True,  # Ctrl-C is for the runner: the port must still clean up
+            )  # fmt: skip
         except OSError as error:
             self._stderr.close()
             raise Broke(f"it could not be started: {error}") from None
         self._said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._unanswered: deque[Line] = deque()
         assert self._child.stdout is not None
         threading.Thread(target=self._listen, args=(self._child.stdout,), daemon=True).start()
         try:
@@ -83,20 +86,41 @@ class Process:
             raise self._broke(str(error)) from None
 
     def ask(self, message: Line) -> Line:
-        """Send one message, and wait for its answer.
+        """Send one message, and wait for its answer. Answers that nobody has heard are dropped.
 
         Raises:
             Broke: there is none in time, it is not a JSON object, or the port had said something
                 that it was not asked for.
         """
+        while self._unanswered:
+            self.hear()
         if not self._said.empty():
             raise self._unasked(self._said.get())
+        self.send([message])
+        return self.hear()
+
+    def send(self, messages: Sequence[Line]) -> None:
+        """Send messages without waiting; `hear` gives their answers, in order.
+
+        Raises:
+            Broke: the port does not read any more.
+        """
+        self._unanswered.extend(messages)
         try:
             assert self._child.stdin is not None
-            self._child.stdin.write(lines.encode(message).encode() + b"\n")
+            text = "".join(lines.encode(message) + "\n" for message in messages)
+            self._child.stdin.write(text.encode())
             self._child.stdin.flush()
         except OSError:
             raise self._gone() from None
+
+    def hear(self) -> Line:
+        """The answer to the first message that has none yet.
+
+        Raises:
+            Broke: there is none in time, or it is not a JSON object.
+        """
+        message = self._unanswered.popleft()
         try:
             said = self._said.get(timeout=self._timeout_s)
         except queue.Empty:
@@ -176,7 +200,8 @@ class Port:
         Raises:
             Broke: one of them cannot be started, or says what is no answer.
         """
-        self._reset = lines.reset(f"verify-{secrets.token_hex(8)}", threshold_ms)
+        self.remove_keys()
+        self._reset = lines.reset(f"conform-{secrets.token_hex(8)}", threshold_ms)
         self._idle += self._busy.values()
         self._busy.clear()
         names = [ANY] if self.capabilities.many_instances else instances
@@ -193,22 +218,48 @@ class Port:
         Raises:
             Broke: whatever it says is no answer; the processes are then ended.
         """
-        sent = {k: v for k, v in line.items() if k not in _OURS}
-        if not self.capabilities.virtual_clock:
-            sent.pop("wall_ms", None)
         try:
             process = self._process_for(line.get("instance", ANY))
             if line["op"] == "die" and not self.capabilities.many_instances:
                 self._busy.pop(line["instance"]).end()
                 return {}
-            said = process.ask(sent)
-            try:
-                return lines.checked_answer(line, said, self.capabilities.features)
-            except Malformed as error:
-                raise process.malformed(error) from None
+            return self._checked(process, line, process.ask(self._without_ours(line)))
         except Broke:
             self.end()
             raise
+
+    def answers(self, asked: Sequence[Line]) -> Iterator[Line]:
+        """What the port says to lines of a history, one after the other.
+
+        Where there is one process, the lines are sent ahead: it works on them while its first
+        answers are compared.
+
+        Raises:
+            Broke: whatever it says is no answer; the processes are then ended.
+        """
+        if not self.capabilities.many_instances:
+            yield from map(self.answer, asked)
+            return
+        try:
+            process = self._process_for(ANY)
+            for first in range(0, len(asked), AHEAD):
+                some = asked[first : first + AHEAD]
+                process.send([self._without_ours(line) for line in some])
+                for line in some:
+                    yield self._checked(process, line, process.hear())
+        except Broke:
+            self.end()
+            raise
+
+    def _without_ours(self, line: Line) -> Line:
+        ours = _OURS if self.capabilities.virtual_clock else _OURS | {"wall_ms"}
+        return {name: line[name] for name in line if name not in ours}
+
+    def _checked(self, process: Process, line: Line, said: Line) -> Line:
+        try:
+            return lines.checked_answer(line, said, self.capabilities.features)
+        except Malformed as error:
+            raise process.malformed(error) from None
 
     def _process_for(self, instance: str) -> Process:
         """The process of this instance: its own, or that of all."""
@@ -219,6 +270,15 @@ class Port:
             process.ask(self._reset)
         return self._busy[name]
 
+    def remove_keys(self) -> None:
+        """Remove what the last history left in Redis, if the port can."""
+        if self._busy and lines.EMPTY in self.capabilities.faults:
+            try:
+                next(iter(self._busy.values())).ask({"op": lines.EMPTY})
+            except Broke:
+                self.end()
+                raise
+
     def end(self) -> None:
         """End every process. The next line starts what it needs again."""
         for process in (*self._idle, *self._busy.values()):
@@ -227,8 +287,11 @@ class Port:
         self._busy.clear()
 
 
+AHEAD = 200
+"""How many lines are sent before their answers are heard."""
+
 ANY = ""
 """In the place of an instance: whatever process there is."""
 
-_OURS = frozenset({"answer", "said", "comment"})
+_OURS = frozenset({"answer", "said", "comment", "rules"})
 """Fields of a trace that are not for the port."""

@@ -9,16 +9,32 @@ not some thousand, each of which a real-time port makes slow; and from the end n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from oracle.conform.lines import CALL_FAULTS, History, Line
+from oracle.conform.lines import (
+    CALL_FAULTS,
+    COMPOUND,
+    CONDITION,
+    GIVE_UP,
+    GIVE_UP_FROM,
+    LOSE_REPLIES,
+    LOSE_REPLY,
+    TOGETHER,
+    Line,
+    parts,
+)
+from oracle.conform.traces import History
 from oracle.model import LIMIT
 
 Fails = Callable[[History], History | None]
 """Plays a history; returns it up to the line that failed, or None when none did."""
 
 MOST_PLAYS = 1_000
+LAST_PLAYS = 3
+"""How many of them are left for names and numbers, which make a history short to write."""
 
 PLAIN_KEY = "k"
+FEW_KEYS = 3
 PLAIN_THRESHOLD_MS = 30_000
 PLAIN_COUNTS = (1, 2, 3, 5, -1, -5, 0, LIMIT, -LIMIT)
 """The counts that are tried, the plainest first."""
@@ -33,13 +49,14 @@ class _Shrinker:
         self.best = history
         self._fails = fails
         self._plays = 0
+        self._most_plays = MOST_PLAYS - LAST_PLAYS
 
     def _try(self, candidate: History) -> bool:
         """Keep a plainer history if it fails as well, with one answer or another."""
         if candidate == self.best:
             return False
         self._plays += 1
-        if self._plays > MOST_PLAYS:
+        if self._plays > self._most_plays:
             raise _Enough
         failed = self._fails(candidate)
         if failed is None:
@@ -58,9 +75,11 @@ class _Shrinker:
                 before = self.best
                 for make_plainer in passes:
                     make_plainer()
-            self._rename()
         except _Enough:
             pass
+        self._most_plays = MOST_PLAYS
+        self._rename()
+        self._number_keys()
         return self.best
 
     def _leave_out(self) -> None:
@@ -103,21 +122,32 @@ class _Shrinker:
 
     def _merge_keys(self) -> None:
         """Every use of a key at once; one alone is tried with the rest of its line."""
-        keys = dict.fromkeys(line["key"] for line in self.best.lines if "key" in line)
-        for key in keys:
-            lines = (
-                {**line, "key": PLAIN_KEY} if line.get("key") == key else line
-                for line in self.best.lines
-            )
+        for key in dict.fromkeys(call["key"] for call in _calls(self.best) if "key" in call):
+            lines = (_with_key(line, key, PLAIN_KEY) for line in self.best.lines)
             self._try(self.best._replace(lines=tuple(lines)))
 
     def _say_less(self) -> None:
         for at in range(len(self.best.lines)):
-            if at < len(self.best.lines):
-                for line in _plainer(self.best.lines[at]):
-                    lines = self.best.lines
-                    if self._try(self.best._replace(lines=(*lines[:at], line, *lines[at + 1 :]))):
-                        break
+            while at < len(self.best.lines) and any(map(self._put(at), self._plainer_at(at))):
+                pass
+
+    def _plainer_at(self, at: int) -> list[Line]:
+        return list(_plainer(self.best.lines[at]))
+
+    def _put(self, at: int) -> Callable[[Line], bool]:
+        lines = self.best.lines
+        return lambda line: self._try(
+            self.best._replace(lines=(*lines[:at], line, *lines[at + 1 :]))
+        )
+
+    def _number_keys(self) -> None:
+        """Many keys are numbered, so that they can be written as a range: in the order in which
+        requests name them, or else in that in which they come."""
+        keys = list(dict.fromkeys(call["key"] for call in _calls(self.best) if "key" in call))
+        if len(keys) > FEW_KEYS:
+            for order in (sorted(keys), keys):
+                if self._try(_numbered(self.best, order)):
+                    return
 
     def _rename(self) -> None:
         """A, B, C in the order in which they come."""
@@ -132,6 +162,17 @@ def shrink(history: History, fails: Fails) -> History:
         fails: plays a history; the part that failed, or None.
     """
     return _Shrinker(history, fails).run()
+
+
+def _numbered(history: History, keys: list[str]) -> History:
+    """These keys are called k01, k02, ... in this order."""
+    width, lines = len(str(len(keys))), history.lines
+    for key in keys:
+        lines = tuple(_with_key(line, key, f"{key}\0") for line in lines)
+    for number, key in enumerate(keys, 1):
+        numbered = f"{PLAIN_KEY}{number:0{width}}"
+        lines = tuple(_with_key(line, f"{key}\0", numbered) for line in lines)
+    return history._replace(lines=lines)
 
 
 def _gaps(history: History) -> list[int]:
@@ -176,10 +217,34 @@ def _renamed(history: History, names: dict[str, str]) -> History:
     return history._replace(lines=tuple(lines))
 
 
+def _calls(history: History) -> Iterator[Line]:
+    """Every line, and the parts of those that are compound."""
+    for line in history.lines:
+        yield line
+        yield from parts(line)
+
+
+def _with_key(line: Line, key: str, other: str) -> Line:
+    """The line with another key in place of this one."""
+    field = COMPOUND.get(line["op"])
+    if field:
+        return {**line, field: [_with_key(call, key, other) for call in line[field]]}
+    return {**line, "key": other} if line.get("key") == key else line
+
+
 def _plainer(line: Line) -> Iterator[Line]:
     """The same line with less in it."""
-    if any(fault in line for fault in CALL_FAULTS):
+    faults = [fault for fault in CALL_FAULTS if fault in line]
+    if faults:
         yield {name: value for name, value in line.items() if name not in CALL_FAULTS}
+    for fault in faults:
+        without = {name: value for name, value in line.items() if name != fault}
+        yield without
+        yield from ({**without, **plain} for plain in _plainer_fault(fault, line[fault]))
+    field = COMPOUND.get(line["op"])
+    if field:
+        yield from ({**line, field: fewer} for fewer in _plainer_parts(line))
+        return
     if line.get("key", PLAIN_KEY) != PLAIN_KEY:
         yield {**line, "key": PLAIN_KEY}
     if "count" in line:
@@ -189,3 +254,31 @@ def _plainer(line: Line) -> Iterator[Line]:
             yield {**line, "count": count}
     if line["op"] == "dec":
         yield {**line, "op": "inc"}
+    if "comparator" in line:
+        without = {name: line[name] for name in line if name not in CONDITION}
+        yield {**without, "op": line["op"].removesuffix("_if")}
+
+
+def _plainer_fault(fault: str, value: Any) -> Iterator[Line]:
+    """The same fault said more simply, or one that comes earlier."""
+    if fault == LOSE_REPLIES:
+        for number in value if len(value) > 1 else ():
+            yield {LOSE_REPLIES: [other for other in value if other != number]}
+        if value == [1]:
+            yield {LOSE_REPLY: True}
+    elif fault == GIVE_UP_FROM and value == 1:
+        yield {GIVE_UP: True}
+    elif isinstance(value, int) and value is not True:
+        yield from ({fault: number} for number in range(1, value))
+
+
+def _plainer_parts(line: Line) -> Iterator[list[Line]]:
+    """The steps of a batch, or the calls made together, with one left out or plainer. Two callers
+    are the least that can be at the same time."""
+    calls = list(parts(line))
+    if len(calls) > (2 if line["op"] == TOGETHER else 1):
+        for at in range(len(calls)):
+            yield [*calls[:at], *calls[at + 1 :]]
+    for at, call in enumerate(calls):
+        for plain in _plainer(call):
+            yield [*calls[:at], plain, *calls[at + 1 :]]

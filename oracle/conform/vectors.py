@@ -1,37 +1,26 @@
-"""Golden traces: spec/vectors/*.jsonl, for ports that want to check themselves without Python.
+"""Golden traces: spec/vectors/*.jsonl, for ports that check themselves without Python.
 
-A file for each rule, one for each defect that was measured in another implementation, and a few
-long ones drawn at random, by seed. Every line is a message of spec/PORTS.md with the oracle's
-answer in it. A test generates them again and compares.
-
-Written shortly, one event after the other: `A inc k 5`, `A get k [reply lost]`, `A dies`,
-`A get k [gives up]`, `wait 30000`, `empty`. `max` is 2^53 - 1.
+There is a file for each rule, one for each defect that was measured in another implementation, and
+a few long ones drawn at random, by seed. Every line is a message of spec/PORTS.md with the oracle's
+answer in it. A test generates them again and compares. oracle/conform/notation.py explains how they
+are written here.
 """
 
 from __future__ import annotations
 
-import random
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from oracle.conform import strategies
+from oracle.conform import notation
+from oracle.conform.draw import Drawing, draw
 from oracle.conform.judge import judge
-from oracle.conform.lines import (
-    ALWAYS,
-    CALL_FAULTS,
-    EMPTY,
-    GIVE_UP,
-    LOSE_REPLY,
-    OPERATIONS,
-    History,
-    Line,
-    write_trace,
-)
-from oracle.model import LIMIT
+from oracle.conform.lines import EMPTY, GIVE_UP, LOSE_REPLY, OPERATIONS, Capabilities, Line
+from oracle.conform.notation import THRESHOLD_MS
+from oracle.conform.traces import History, write_trace
 
-THRESHOLD_MS = 30_000
-START_MS = 1_000_000
 CROWD = 9_000
 """Keys of the instance that dies: more than Lua's stack holds."""
 
@@ -41,6 +30,11 @@ class Vector(NamedTuple):
 
     name: str
     histories: tuple[tuple[str, str], ...]
+
+    @property
+    def rules(self) -> str:
+        """The rule that the file is about; of a defect, the rules that it breaks."""
+        return DEFECT_RULES.get(self.name) or re.sub(r"^R0?(\d+)-.*", r"R\1", self.name)
 
 
 RULES = (
@@ -262,6 +256,33 @@ RULES = (
             A inc k 5; B inc k 2; A leave [reply lost]; B get k; A leave; A get k
         """),
     )),
+    Vector("R17-lives", (
+        ("a later life of an id starts from nothing", """
+            A inc k 5; A inc j 2; B inc k 1; A dies and comes again; A get k; B get k; B get j
+            A inc k 2; B get k
+        """),
+        ("also where its session was closed long ago", """
+            A inc k 5; B inc k 1; wait 60000; B heartbeat; A dies and comes again; A get k; B get k
+        """),
+        ("several lives", """
+            A inc k 1; A dies and comes again; A inc k 2; A dies and comes again; A dec k 4; B get k
+        """),
+    )),
+    Vector("R18-vanishing", (
+        ("a counter that has lost its last slice starts anew", """
+            A inc k 5; wait 60000; B get k; B inc k 1; wait 60000; C get k; C inc k 2; B get k
+        """),
+        ("unless a set or delete has started an epoch: what was before that stays gone", """
+            A inc k 5; B set k 7; B delete k; B heartbeat; B heartbeat; C get k; A get k; A inc k 1
+            C get k
+        """),
+        ("what is 0 may be let go, and used again", """
+            A inc k 1; A dec k 1; A heartbeat; A heartbeat; A heartbeat; B get k; A inc k 2; B get k
+        """),
+        ("a read makes no counter: clear takes what is there", """
+            A get k; B inc j 1; A clear; B get j; B inc k 1; A get k
+        """),
+    )),
 )  # fmt: skip
 
 DEFECTS = (
@@ -287,13 +308,12 @@ DEFECTS = (
     )),
 )  # fmt: skip
 
-NAMES = {
-    "{empty}": "",
-    "{long}": "x" * 255,
-    "{too_long}": "x" * 256,
-    "{too_long_in_utf8}": "ж" * 128,
+DEFECT_RULES = {
+    "defect-1-dead-stale-slice": "R8",
+    "defect-2-read-revives": "R6 R9",
+    "defect-3-negative-slice": "R10",
+    "defect-4-beyond-2-to-53": "R2",
 }
-"""Keys that would be hard to read, or to write, in a line."""
 
 
 def write(folder: Path) -> list[Path]:
@@ -309,7 +329,9 @@ def write(folder: Path) -> list[Path]:
 def traces() -> dict[str, list[History]]:
     """Every trace by the name of its file."""
     made = {
-        vector.name: [_history(comment, text) for comment, text in vector.histories]
+        vector.name: [
+            notation.history(text, comment, vector.rules) for comment, text in vector.histories
+        ]
         for vector in (*RULES, *DEFECTS)
     }
     made["defect-5-crowd"] = [_crowd()]
@@ -324,56 +346,14 @@ def answered(history: History) -> Iterator[Line]:
         yield {**line, "answer": answer}
 
 
-# --- From the short writing to lines -------------------------------------------------------------
-
-
-def _history(comment: str, text: str) -> History:
-    wall_ms = START_MS
-    lines: list[Line] = []
-    for event in text.replace("\n", ";").split(";"):
-        words = event.split()
-        if not words:
-            continue
-        if words[0] == "wait":
-            wall_ms += int(words[1])
-        else:
-            lines.append(_line(words, wall_ms))
-    return History(THRESHOLD_MS, tuple(lines), comment)
-
-
-def _line(words: list[str], wall_ms: int) -> Line:
-    if words == [EMPTY]:
-        return {"op": EMPTY}
-    instance, op, *rest = words
-    if op == "dies":
-        return {"op": "die", "instance": instance}
-    fault = _FATES.get(" ".join(rest[-2:]), "")
-    fields = [name for name in OPERATIONS[op].fields if name != "value" or ALWAYS not in rest]
-    given = dict(zip(fields, rest[:-2] if fault else rest, strict=True))
-    line: Line = {"op": op, "instance": instance}
-    if "key" in given:
-        line["key"] = NAMES.get(given["key"], given["key"])
-    if "comparator" in given:
-        line["comparator"] = given["comparator"]
-    for number in ("value", "count"):
-        if number in given:
-            line[number] = int(given[number].replace("max", str(LIMIT)))
-    return line | ({fault: True} if fault else {}) | {"wall_ms": wall_ms}
-
-
-_FATES = {"[reply lost]": LOSE_REPLY, "[gives up]": GIVE_UP}
-
-
 def _crowd() -> History:
-    """One dead instance with more keys than fit on Lua's stack. As short as it can be written."""
-    calls = [{"op": "inc", "instance": "A", "key": str(n), "wall_ms": 0} for n in range(CROWD)]
-    looks = [
-        {"op": "get", "instance": "B", "key": key, "wall_ms": 2 * THRESHOLD_MS}
-        for key in ("0", str(CROWD - 1))
-    ]
-    comment = f"{CROWD} keys and one dead instance: every call works, and A gets all of it back"
-    back = [{**look, "instance": "A"} for look in looks]
-    return History(THRESHOLD_MS, (*calls, *looks, *back), comment)
+    """One dead instance with more keys than fit on Lua's stack. Another instance looks before and
+    after it comes back: what its own call restores, it cannot tell from what was there."""
+    calls = f"A inc k1..k{CROWD} 1"
+    looks = f"B get k1; B get k101; B get k{CROWD}"
+    text = f"{calls}; wait {2 * THRESHOLD_MS}; {looks}; A heartbeat; {looks}; A get k{CROWD}"
+    comment = f"{CROWD} keys and one dead instance: every call works, and all of it comes back"
+    return notation.history(text, comment, "R8 R10")
 
 
 # --- At random -----------------------------------------------------------------------------------
@@ -384,28 +364,11 @@ RANDOM_LINES = 200
 
 
 def _random(seed: int, faults: bool) -> History:
-    """A long history. Not Hypothesis's, whose choice is another with each of its releases."""
-    chance = random.Random(seed)
-    names = list("ABCD")
-    wall_ms = START_MS
-    lines: list[Line] = []
-    while len(lines) < RANDOM_LINES:
-        wall_ms += chance.choice([0, 0, 0, 0, 1, 9_999, 15_000, THRESHOLD_MS, -strategies.HOUR])
-        if chance.random() < 0.03:
-            lines.append({"op": "die", "instance": (name := chance.choice(names))})
-            names[names.index(name)] = f"{name}{len(lines)}"
-        elif faults and chance.random() < 0.05:
-            lines.append({"op": EMPTY})
-        else:
-            lines.append(_random_call(chance, names, wall_ms, faults))
+    """A long history."""
+    old = frozenset((LOSE_REPLY, GIVE_UP, EMPTY)) if faults else frozenset()
+    anything = Capabilities("", True, True, frozenset(OPERATIONS), old)
+    drawing = Drawing("random", seed, RANDOM_LINES, THRESHOLD_MS)
+    drawn = (draw(drawing, number, anything).history for number in itertools.count())
+    long = next(history for history in drawn if len(history.lines) == RANDOM_LINES)
     what = "with lost replies and losses" if faults else "without faults"
-    return History(THRESHOLD_MS, tuple(lines), f"drawn at random, seed {seed}, {what}")
-
-
-def _random_call(chance: random.Random, names: list[str], wall_ms: int, faults: bool) -> Line:
-    rare = ("heartbeat", "clear_on_instance", "clear")
-    op = chance.choice(rare) if chance.random() < 0.08 else chance.choice(strategies.KINDS)
-    given = {"key": chance.choice(strategies.KEYS), "count": chance.randint(-20, 20)}
-    lost = {chance.choice(CALL_FAULTS): True} if faults and chance.random() < 0.2 else {}
-    fields = {name: given[name] for name in OPERATIONS[op].fields}
-    return {"op": op, "instance": chance.choice(names), **fields, **lost, "wall_ms": wall_ms}
+    return long._replace(comment=f"drawn at random, seed {seed}, {what}")

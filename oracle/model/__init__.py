@@ -7,10 +7,12 @@ Read the modules in this order:
    to (state, reply).
 3. `messages.py`: the requests and replies.
 4. `instance.py`: the client side, that is, what an instance sends, learns and remembers.
-5. `call_kinds.py`: which requests a whole call of the public API takes, and R1.
+5. `housekeeping.py`: what a heartbeat does besides.
+6. `calls.py`: which requests a whole call of the public API takes, and R1.
+7. `partitions.py`: which partition a key belongs to.
 
 The machine favours clarity over speed. States are immutable and hashable, nothing is cached, and
-there is no I/O, threading, clock or randomness. It implements R1 to R16 of `spec/RULES.md`, and
+there is no I/O, threading, clock or randomness. It implements R1 to R19 of `spec/RULES.md`, and
 each function names the rules it implements.
 
 The request numbers come from Raft's client sessions (Ongaro, "Consensus: Bridging Theory and
@@ -27,10 +29,12 @@ from oracle.model.calls import (
     clear_on_instance_steps,
     clear_steps,
     existing_counters,
+    make_heartbeat,
     make_leave,
     make_steps,
     name_error,
 )
+from oracle.model.housekeeping import LOOKS, RELEASES, Plan, Rounds, plan
 from oracle.model.instance import (
     NOT_EXECUTED,
     PATIENCE,
@@ -42,6 +46,7 @@ from oracle.model.instance import (
     Outcome,
     begin,
     begin_leaving,
+    begin_looking,
     call_at_once,
     finish,
     finish_at_once,
@@ -68,8 +73,10 @@ from oracle.model.messages import (
 from oracle.model.operations import (
     ALWAYS,
     CONDITIONAL,
+    DROP,
     GLOBAL,
     LIMIT,
+    LOOK,
     METHODS,
     OPERATIONS,
     READS,
@@ -86,20 +93,31 @@ from oracle.model.operations import (
     step_result,
     writes,
 )
-from oracle.model.server import Serve, serve
-from oracle.model.state import Counter, Server, Session, Slice
+from oracle.model.partitions import (
+    MOST_PARTITIONS,
+    partition_name,
+    partition_of,
+    slot_of,
+)
+from oracle.model.server import Serve, serve, tick
+from oracle.model.state import HERE, Counter, Server, Session, Slice
 
-VERSION = 1
+VERSION = 2
 """The version of the protocol that this machine is: raised with every change of what it does, so
 that `spec/explored.json` says which protocol was explored."""
 
 __all__ = [
     "ALWAYS",
     "CONDITIONAL",
+    "DROP",
     "GLOBAL",
+    "HERE",
     "LIMIT",
+    "LOOK",
+    "LOOKS",
     "METHODS",
     "MOST_COUNTERS",
+    "MOST_PARTITIONS",
     "MOST_STEPS",
     "NOT_EXECUTED",
     "OPERATIONS",
@@ -107,6 +125,7 @@ __all__ = [
     "READS",
     "REFUSED",
     "RELATIONS",
+    "RELEASES",
     "RESTORE_CHUNK",
     "UNKNOWN",
     "VERSION",
@@ -132,8 +151,10 @@ __all__ = [
     "Operation",
     "Outcome",
     "Part",
+    "Plan",
     "Reply",
     "Request",
+    "Rounds",
     "Serve",
     "Server",
     "Session",
@@ -143,6 +164,7 @@ __all__ = [
     "View",
     "begin",
     "begin_leaving",
+    "begin_looking",
     "call_at_once",
     "clear_on_instance_steps",
     "clear_steps",
@@ -151,14 +173,20 @@ __all__ = [
     "finish_at_once",
     "give_up",
     "hear",
+    "make_heartbeat",
     "make_leave",
     "make_steps",
     "method",
     "name_error",
+    "partition_name",
+    "partition_of",
+    "plan",
     "recall",
     "run_steps",
     "serve",
+    "slot_of",
     "speak",
     "step_result",
+    "tick",
     "writes",
 ]

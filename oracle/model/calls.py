@@ -12,9 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from oracle.model.instance import NOT_EXECUTED, UNKNOWN, Instance, Outcome, begin, begin_leaving
+from oracle.model.housekeeping import Rounds, plan
+from oracle.model.instance import (
+    NOT_EXECUTED,
+    UNKNOWN,
+    Instance,
+    Outcome,
+    begin,
+    begin_leaving,
+    begin_looking,
+)
 from oracle.model.operations import Step
-from oracle.model.state import Counter, Server
+from oracle.model.state import HERE, Server
 
 MOST_COUNTERS = 100
 MOST_STEPS = 512
@@ -59,7 +68,7 @@ def make_steps(instance: Instance, steps: Steps, make: Make) -> Made:
     for piece in _pieces(steps):
         instance, ran, failure = make(begin(instance, piece))
         outcomes += ran
-        if UNKNOWN in ran or NOT_EXECUTED in ran:
+        if failure or UNKNOWN in ran:
             break
     not_sent = (NOT_EXECUTED,) * (len(steps) - len(outcomes))
     return Made(instance, outcomes + not_sent, failure)
@@ -87,24 +96,26 @@ def clear_steps(instance: Instance, existing: Iterable[str]) -> Steps:
     return tuple((key, Step("set", 0)) for key in sorted({*existing, *instance.memory}))
 
 
-def make_leave(instance: Instance, make: Make) -> Made:
-    """R16: set the slices to 0, then close the session, whatever became of the slices. Without a
-    session nothing is sent.
+def make_heartbeat(instance: Instance, rounds: Rounds, make: Make) -> tuple[Made, Rounds]:
+    """R4: say that the instance is alive, and look after its counters (R10, R18).
 
     Returns:
-        The instance, with outcomes and failure of the steps on its slices.
+        What came of it, and where the housekeeping is then.
     """
-    if not instance.session:
-        return make(begin_leaving(instance))
-    cleared = make_steps(instance, clear_on_instance_steps(instance), make)
-    left = make(begin_leaving(cleared.instance))
-    return cleared._replace(instance=left.instance)
+    looks, let_go, rounds = plan(rounds, instance)
+    made = make(begin_looking(instance, looks, let_go))
+    return made, rounds.after(made.instance)
 
 
-def existing_counters(server: Server, keys: Iterable[str]) -> set[str]:
-    """Those of these keys whose counter exists: a read makes none."""
-    nothing = Counter()
-    return {key for key in keys if server.counters.get(key, nothing) != nothing}
+def make_leave(instance: Instance, make: Make) -> Made:
+    """R16: drop the slices, then close the session, whatever became of the slices. Without a
+    session nothing is sent."""
+    return make(begin_leaving(instance))
+
+
+def existing_counters(server: Server) -> set[str]:
+    """The counters that exist, as `keys` knows them (R9, R18)."""
+    return {key for key, epoch in server.keys.items() if epoch == HERE}
 
 
 def name_error(name: object, forbidden: str = ":") -> str:

@@ -2,7 +2,7 @@
 
 A call goes through these functions, in this order:
 
-* `begin` (or `begin_leaving`) starts it;
+* `begin` (or `begin_looking`, or `begin_leaving`) starts it;
 * `speak` chooses the next request;
 * `hear` processes the reply, after which `speak` continues until the call is done;
 * `give_up` ends a call that gets no reply;
@@ -27,12 +27,22 @@ from oracle.model.messages import (
     Reply,
     Request,
 )
-from oracle.model.operations import GLOBAL, Change, CounterState, Step, View, run_steps, writes
+from oracle.model.operations import (
+    DROP,
+    GLOBAL,
+    LOOK,
+    Change,
+    CounterState,
+    Step,
+    View,
+    run_steps,
+    writes,
+)
 from oracle.model.server import Serve, serve
 from oracle.model.state import Server
 
 RESTORE_CHUNK = 100
-"""The most slices that an instance restores in one request (R10)."""
+"""The most slices that an instance restores, or drops, in one request (R10, R16)."""
 
 PATIENCE = 8
 """How many lost sessions one call survives; at the next one it fails."""
@@ -60,7 +70,7 @@ class Call(NamedTuple):
         reopened: how many sessions this call has lost.
         failure: the error that ended the call early, or an empty string.
         done: whether the call is complete.
-        leaving: whether the call closes the session, in which case it has no steps (R16).
+        leaving: whether the call drops the instance's slices and closes the session (R16).
     """
 
     todo: tuple[tuple[int, str, Step], ...]
@@ -88,6 +98,7 @@ class Instance(NamedTuple):
         sent: the request in flight; there is at most one.
         call: the call in progress; there is at most one.
         last: the number of its latest session, whether or not it still has it.
+        promise: within how many ms it will be heard again if it lives (R19); 0 is no promise.
     """
 
     name: str
@@ -101,6 +112,7 @@ class Instance(NamedTuple):
     sent: Message | None = None
     call: Call | None = None
     last: int = 0
+    promise: int = 0
 
 
 def begin(instance: Instance, steps: tuple[tuple[str, Step], ...]) -> Instance:
@@ -110,40 +122,74 @@ def begin(instance: Instance, steps: tuple[tuple[str, Step], ...]) -> Instance:
     return instance._replace(call=Call(todo))
 
 
-def begin_leaving(instance: Instance) -> Instance:
-    """Start a call that leaves (R16).
+def begin_looking(instance: Instance, keys: tuple[str, ...], let_go: tuple[str, ...]) -> Instance:
+    """Start a heartbeat that looks at some counters, and lets go of others (R10, R18).
 
-    The instance forgets its counts now, whatever becomes of the request. Without a session there is
-    no request to send.
+    Args:
+        instance: the instance.
+        keys: the counters to look at; it need not remember them.
+        let_go: counters to let go of. It remembers to count 0 of each, and forgets that now, not
+            when it hears the reply: a copy of the request may arrive at any time.
+    """
+    assert not any(instance.memory[key].count for key in let_go)
+    instance = instance._replace(memory=instance.memory.without(*let_go))
+    return begin(instance, tuple((key, Step(LOOK)) for key in (*keys, *let_go)))
+
+
+def begin_leaving(instance: Instance) -> Instance:
+    """Start a call that leaves: it drops all slices, and then closes the session (R16).
+
+    The instance forgets its counts now, whatever becomes of the requests. Without a session there
+    is no request to send.
     """
     assert instance.call is None, "one call at a time"
-    memory = Map({key: memory._replace(count=0) for key, memory in instance.memory.items()})
-    return instance._replace(memory=memory, call=Call((), leaving=True, done=not instance.session))
+    todo = tuple((i, key, Step(DROP)) for i, key in enumerate(sorted(instance.memory)))
+    call = Call(todo, leaving=True, done=not instance.session)
+    return instance._replace(memory=Map(), call=call)
 
 
 def speak(instance: Instance) -> Instance:
     """Choose the next request and put it in `instance.sent`. It may be sent any number of times."""
     assert instance.call is not None and instance.sent is None
-    seq = instance.seq + 1
-    if instance.call.leaving:
-        leave = Leave(instance.name, instance.session, seq, instance.acked, instance.threshold)
-        return instance._replace(seq=seq, sent=leave)
     if not instance.session:
-        opening = Open(instance.name, seq, instance.acked, instance.threshold, instance.last)
-        return instance._replace(seq=seq, sent=opening)
+        return _send(instance, _opening(instance))
     if instance.restoring:
         keys = instance.restoring[:RESTORE_CHUNK]
         parts = tuple(Part(key, recall(instance, key)) for key in keys)
-    else:
-        parts = _parts_of_call(instance)
-        # Once this is sent, the server may hold a slice of each written key, whether or not a reply
-        # arrives. Remember it as 0 now, so that it is restored to 0 if the session is lost.
-        written = {part.key: recall(instance, part.key) for part in parts if writes(part.steps)}
-        instance = instance._replace(memory=Map({**written, **instance.memory}))
-    request = Request(
-        instance.name, instance.session, seq, instance.acked, instance.threshold, parts
-    )
-    return instance._replace(seq=seq, sent=request)
+        return _send(instance, _request(instance, parts, restores=True))
+    parts = _parts_of_call(instance)
+    if instance.call.leaving:
+        some = parts[:RESTORE_CHUNK]
+        return _send(instance, _request(instance, some) if some else _leave(instance))
+    # Once this is sent, the server may hold a slice of each written key, whether or not a reply
+    # arrives. Remember it as 0 now, so that the instance looks after it.
+    new = {
+        part.key: recall(instance, part.key)
+        for part in parts
+        if part.key not in instance.memory and writes(part.steps)
+    }
+    instance = instance._replace(memory=instance.memory.put_all(new))
+    return _send(instance, _request(instance, parts))
+
+
+def _send(instance: Instance, message: Message) -> Instance:
+    return instance._replace(seq=message.seq, sent=message)
+
+
+def _opening(instance: Instance) -> Open:
+    name, seq, acked, last = instance.name, instance.seq + 1, instance.acked, instance.last
+    return Open(name, seq, acked, instance.threshold, last, instance.promise)
+
+
+def _leave(instance: Instance) -> Leave:
+    name, session, seq = instance.name, instance.session, instance.seq + 1
+    return Leave(name, session, seq, instance.acked, instance.threshold, instance.promise)
+
+
+def _request(instance: Instance, parts: tuple[Part, ...], *, restores: bool = False) -> Request:
+    name, session, seq = instance.name, instance.session, instance.seq + 1
+    acked, threshold, promise = instance.acked, instance.threshold, instance.promise
+    return Request(name, session, seq, acked, threshold, parts, promise, restores)
 
 
 def recall(instance: Instance, key: str) -> Memory:
@@ -179,21 +225,24 @@ def hear(instance: Instance, reply: Reply, resent: bool) -> Instance:
     assert sent is not None and call is not None
     instance = instance._replace(sent=None)
     if isinstance(reply, Opened):
+        remembered = Map({k: m for k, m in instance.memory.items() if not m.is_nothing})
         return instance._replace(
             session=reply.session,
             last=reply.session,
             fence=sent.seq,
             acked=sent.seq,
-            restoring=tuple(sorted(instance.memory)),
+            memory=remembered,
+            restoring=tuple(sorted(remembered)),
         )
     if isinstance(reply, Done):
         assert isinstance(sent, Request)
         return _learn(instance._replace(acked=sent.seq), sent, reply.views)
     if isinstance(reply, Late):
         instance = instance._replace(seq=max(instance.seq, reply.seq))
-    if isinstance(sent, Leave):  # whatever the reply, the session is over
+    if call.leaving:  # whatever the reply, the session is over
         acked = sent.seq if isinstance(reply, Left) else instance.acked
-        return instance._replace(session=0, acked=acked, call=call._replace(done=True))
+        call = call._replace(todo=(), done=True)
+        return instance._replace(session=0, acked=acked, call=call)
     return _lose_session(instance, resent and isinstance(sent, Request) and not instance.restoring)
 
 
@@ -201,10 +250,12 @@ def _learn(instance: Instance, sent: Request, views: tuple[View, ...]) -> Instan
     """Compute each step's result from the view before it, and remember the slice after it."""
     call = instance.call
     assert call is not None
+    if call.leaving:
+        return instance._replace(call=call._replace(todo=call.todo[len(sent.parts) :]))
     by_key, learned, outcomes = _by_key(instance), dict[str, Memory](), dict(call.outcomes)
     for part, before in zip(sent.parts, views, strict=True):
         after, results = run_steps(before, part.steps)
-        if part.key in instance.memory or after.epoch or after.count:
+        if part.key in instance.memory or after.count:  # a mere read remembers nothing (R18)
             learned[part.key] = Memory(after.epoch, after.count, sent.seq)
         if part.steps:
             places = [place for place, _ in by_key[part.key]]
@@ -243,14 +294,17 @@ def give_up(instance: Instance, arrived: bool) -> Instance:
     """End the call without a reply.
 
     The request is abandoned. The next request has a higher number; once the server has accepted it,
-    no copy of this one can execute. The instance drops its session if it was leaving, or if the
-    session is partial, that is, if some slices are not restored yet.
+    no copy of this one can execute. The instance gives up its session if it was leaving, or if the
+    session is partial, that is, if some slices are not restored yet. One that could not drop its
+    slices still tries to close the session (R16).
 
     Args:
         instance: the instance whose request is in flight.
         arrived: whether a copy of the request may have reached the server.
     """
     assert instance.call is not None and instance.sent is not None
+    if instance.call.leaving and isinstance(instance.sent, Request):
+        return instance._replace(sent=None, call=instance.call._replace(todo=()))
     carried = not isinstance(instance.sent, Open) and not instance.restoring
     indeterminate = instance.call.indeterminate or (arrived and carried)
     session = 0 if instance.restoring or instance.call.leaving else instance.session

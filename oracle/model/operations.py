@@ -128,20 +128,26 @@ def _delete(view: View, _: int) -> tuple[View, CounterState]:
     return View(0, view.epoch + 1, 0), CounterState(view.total, view.count)
 
 
+LOOK, DROP = "look", "drop"
+"""R18: an instance's own steps. Each is the only step on its counter. After a look, the caller's
+slice is gone if it counts 0 and the caller remembers 0; after a drop, it is gone in any case."""
+
+
 class Operation(NamedTuple):
     """One row of `OPERATIONS`: everything that distinguishes one operation from another.
 
     Attributes:
         name: what rules, traces and the line protocol call it.
         function: the view after the operation and its result, before R2 is checked.
-        letter: how the operation is spelled on the wire ("Steps" in spec/PROTOCOL.md); empty for a
-            read, which is not sent, because the reply is the view.
+        letter: how the operation is spelled on the wire ("Steps" in spec/PROTOCOL.md); empty for
+            `get`, which is not sent, because the reply is the view.
         takes_count: whether it has a count. Without one, the wire carries 0.
         default_count: the count that a caller may leave out.
         condition_on: which field of the view a condition looks at (R15); empty if the operation
             cannot have one.
         is_global: it starts a new epoch, so its outcome is unknown once the session is lost (R12).
-        is_read: it changes nothing, so it may be read again (R11) and needs no completion record.
+        is_read: it returns what is there, so it may run again (R11) and needs no completion record.
+        is_own: an instance runs it for itself (R18); no caller can ask for it.
     """
 
     name: str
@@ -152,6 +158,7 @@ class Operation(NamedTuple):
     condition_on: str = ""
     is_global: bool = False
     is_read: bool = False
+    is_own: bool = False
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -163,6 +170,8 @@ OPERATIONS: dict[str, Operation] = {
         Operation("delete_on_instance", _delete_on_instance, "="),
         Operation("set", _set, "!", takes_count=True, condition_on="total", is_global=True),
         Operation("delete", _delete, "~", is_global=True),
+        Operation(LOOK, _get, "?", is_read=True, is_own=True),
+        Operation(DROP, _get, "x", is_read=True, is_own=True),
     )
 }
 """Every operation, by name. The sets below, the explorer's kinds of call, the strategies and the
@@ -197,12 +206,13 @@ class Method(NamedTuple):
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        *(Method(name, name) for name in OPERATIONS),
+        *(Method(name, name) for name, operation in OPERATIONS.items() if not operation.is_own),
         Method("dec", "inc", is_negated=True),
         *(Method(f"{name}_if", name, is_conditional=True) for name in CONDITIONAL),
     )
 }
-"""Every method on one key, by name: each operation, `dec`, and the conditional ones (R15)."""
+"""Every method on one key, by name: each operation that a caller can ask for, `dec`, and the
+conditional ones (R15)."""
 
 
 def method(name: str, condition: Condition | None = None) -> Method:
@@ -258,5 +268,5 @@ def run_steps(
 
 
 def writes(steps: tuple[Step, ...]) -> bool:
-    """Whether any of the steps can change something."""
+    """Whether any of the steps writes the caller's slice, so that it may not run again (R11)."""
     return any(step.op not in READS for step in steps)

@@ -1,4 +1,4 @@
-"""The asyncio counter: any client, callers that share requests, and what a cancellation does."""
+"""The asyncio counter: every kind of client, callers that share requests, and cancellation."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from tests.harness.proxy import Faults, FaultyProxy
 from tests.harness.servers import RedisServer, free_port
 
 SECONDS = 30
-"""No wait here is to last that long: a test that hangs fails."""
+"""No wait here takes that long: a test that hangs fails."""
 
 
 def run(main: Any) -> Any:
-    """Run a coroutine to its end in a loop of its own."""
+    """Run a coroutine to its end in an event loop of its own."""
     return asyncio.run(asyncio.wait_for(main, SECONDS))
 
 
@@ -142,13 +142,15 @@ def test_a_server_that_is_not_there_is_a_clear_error() -> None:
 
 
 def test_callers_that_wait_share_the_next_request(real_server: RedisServer) -> None:
-    """100 at once are two requests: the first goes alone."""
+    """100 calls at once take two requests: the first call goes alone."""
 
     async def main() -> None:
         async with counter_on(real_server) as counter:
             sent = _sizes(counter)
             answers = await asyncio.gather(*(counter.inc("k") for _ in range(100)))
-            assert answers == [(n, n) for n in range(1, 101)], "in order, each its own"
+            assert answers == [(n, n) for n in range(1, 101)], (
+                "in order, and each call got its own result"
+            )
             assert sent == [1, 99]
 
     run(main())
@@ -171,33 +173,33 @@ def test_no_request_is_longer_than_its_bounds(real_server: RedisServer) -> None:
 
 
 def _sizes(counter: StrictInstanceAwareCounter) -> list[int]:
-    """How many steps each request from now on carries, if any."""
+    """A list to which every request from now on adds how many steps it carries, if any."""
     sizes: list[int] = []
-    real = driver_of(counter).transport
+    real = driver_of(counter).send
 
     class Measured:
         async def send(self, request: Request) -> Reply:
             if request.purpose is Purpose.CALL and request.call.by_key:
                 sizes.append(sum(map(len, request.call.by_key.values())))
-            return await real.send(request)
+            return await real(request)
 
-    driver_of(counter).transport = Measured()
+    driver_of(counter).send = Measured().send
     return sizes
 
 
 class Held:
-    """A transport that stops each request before it is sent, or its reply before it is heard."""
+    """Stops each request before it is sent, or its reply before it is heard."""
 
     def __init__(self, counter: StrictInstanceAwareCounter, *, after: bool) -> None:
-        self._real, self._after = driver_of(counter).transport, after
+        self._real, self._after = driver_of(counter).send, after
         self.reached, self.go = asyncio.Event(), asyncio.Event()
-        driver_of(counter).transport = self
+        driver_of(counter).send = self.send
 
     async def send(self, request: Request) -> Reply:
         if not self._after:
             self.reached.set()
             await self.go.wait()
-        reply = await self._real.send(request)
+        reply = await self._real(request)
         self.reached.set()
         await self.go.wait()
         return reply
@@ -207,8 +209,8 @@ class Held:
 def test_a_cancelled_call_neither_loses_nor_repeats_anybodys_step(
     real_server: RedisServer, after: bool
 ) -> None:
-    """The first is in flight with the second; the third waits in line. First and third are
-    cancelled: what was in flight is executed, what was in line is not."""
+    """The first call is in flight with the second, and the third waits. The first and the third are
+    cancelled: the one in flight is executed, the waiting one is not."""
 
     async def main() -> None:
         async with counter_on(real_server) as counter:
@@ -253,7 +255,7 @@ def test_a_cancelled_sending_leaves_no_reply_on_its_way_into_the_connection(
 def test_a_loop_that_ends_with_a_call_in_flight_leaves_it_to_the_next_one(
     real_server: RedisServer,
 ) -> None:
-    """R11: the driver is cancelled between send and reply; the request is sent again later."""
+    """R11: driving is cancelled between send and reply, and the request is sent again later."""
 
     async def begin() -> StrictInstanceAwareCounter:
         client = redis.asyncio.Redis(unix_socket_path=real_server.socket)
@@ -262,7 +264,7 @@ def test_a_loop_that_ends_with_a_call_in_flight_leaves_it_to_the_next_one(
         held = Held(counter, after=True)
         task = asyncio.ensure_future(counter.inc("k"))
         await held.reached.wait()
-        driver_of(counter).transport = held._real
+        driver_of(counter).send = held._real
         assert not task.done()
         await client.connection_pool.disconnect()
         return counter
@@ -280,18 +282,18 @@ def test_a_reply_that_makes_no_sense_is_an_error_for_its_callers_and_no_hang(
     async def main() -> None:
         async with counter_on(real_server) as counter:
             await counter.inc("k")
-            real = driver_of(counter).transport
+            real = driver_of(counter).send
 
             class Garbled:
                 async def send(self, request: Request) -> Reply:
                     return [1, 2]
 
-            driver_of(counter).transport = Garbled()
+            driver_of(counter).send = Garbled().send
             answers = await asyncio.gather(
                 counter.inc("k"), counter.get("j"), return_exceptions=True
             )
             assert [type(answer) for answer in answers] == [ValueError, ValueError]
-            driver_of(counter).transport = real
+            driver_of(counter).send = real
             assert await counter.inc("k") == (2, 2)
 
     run(main())
@@ -343,7 +345,9 @@ def test_1000_inc_of_50_tasks_are_1000_when_the_network_fails(real_server: Redis
                         await asyncio.sleep(0.001)  # so that there are many requests
 
             await asyncio.gather(*(work() for _ in range(50)))
-            assert sorted(seen) == [(n, n) for n in range(1, 1_001)], "each its own exact reply"
+            assert sorted(seen) == [(n, n) for n in range(1, 1_001)], (
+                "every call got its own exact result"
+            )
             await client.aclose()
         assert proxy.dropped_replies + proxy.dropped_requests > 0
         assert proxy.late_copies > 0
@@ -352,7 +356,7 @@ def test_1000_inc_of_50_tasks_are_1000_when_the_network_fails(real_server: Redis
 
 
 def test_nothing_is_left_behind_when_a_program_ends(real_server: RedisServer) -> None:
-    """No task that was never awaited, no driver that keeps the counter alive."""
+    """No task is left that was never awaited, and nothing keeps the counter alive."""
 
     async def main() -> None:
         async with counter_on(real_server) as counter:

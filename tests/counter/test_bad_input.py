@@ -240,7 +240,7 @@ def test_a_clock_that_gives_no_int_is_a_type_error(client: redis.Redis) -> None:
 
 
 def test_a_server_that_is_not_there_is_a_clear_error() -> None:
-    """The constructor does no I/O; a call is surely not executed, and says so."""
+    """The constructor does no I/O. A call reports that it was not executed."""
     nowhere = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 1))
     counter = StrictInstanceAwareCounter(nowhere, "p")
     also: list[Callable[[Any, Any], Any]] = [lambda c, _: c.heartbeat(), lambda c, _: c.clear()]
@@ -252,7 +252,7 @@ def test_a_server_that_is_not_there_is_a_clear_error() -> None:
 
 
 def _refuses_what_is_in_the_way(client: redis.Redis, counter: StrictInstanceAwareCounter) -> None:
-    """Every operation on `k`; and what stands there stays."""
+    """Every operation on `k` is refused, and the Redis key keeps its value."""
     before = client.dump("distkit:{p}:counter:k")
     for operation in OPERATIONS.values():
         with pytest.raises(InvalidKeyError, match=r"counter:k' holds something else"):
@@ -262,7 +262,7 @@ def _refuses_what_is_in_the_way(client: redis.Redis, counter: StrictInstanceAwar
 
 @pytest.mark.parametrize("way", ["string", "list", "set"])
 def test_a_key_of_another_type_in_the_way_is_refused(client: redis.Redis, way: str) -> None:
-    """The counter on that key, and nothing else of the request."""
+    """Only the steps on that key are refused, not the rest of the request."""
     name = "distkit:{p}:counter:k"
     ways: dict[str, Any] = {"string": client.set, "list": client.rpush, "set": client.sadd}
     ways[way](name, "1")

@@ -1,4 +1,4 @@
-"""Any redis-py client will do, with any settings."""
+"""Every kind of redis-py client works, with any settings."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_over_tcp_with_a_small_blocking_pool(real_server: RedisServer) -> None:
     pool = pool_class(port=real_server.port, max_connections=1)
     client = redis.Redis(connection_pool=pool)
     _example(StrictInstanceAwareCounter(client, "p"))
-    assert client.ping(), "the connection went back to the pool"
+    assert client.ping(), "the pool's only connection is free"
 
 
 @pytest.mark.parametrize("decode_responses", [False, True])
 def test_on_a_cluster(cluster: RedisServer, decode_responses: bool) -> None:
-    """Everything of a prefix is in one slot, and every key that the script touches in KEYS."""
+    """All keys of a prefix are in one slot, and KEYS names every key that the script touches."""
     client = redis.RedisCluster(
         host="127.0.0.1", port=cluster.port, decode_responses=decode_responses
     )
@@ -69,7 +69,7 @@ def test_on_a_cluster(cluster: RedisServer, decode_responses: bool) -> None:
 def test_a_foreign_flush_between_any_two_calls_does_no_harm(
     client: redis.Redis, flush: str
 ) -> None:
-    """R10: with one instance, none that can be seen."""
+    """R10: with one instance no loss can be observed."""
     counter = StrictInstanceAwareCounter(client, "p")
     right = InMemoryCounter(InMemoryServer(), "p")
     for kind, args in [
@@ -90,7 +90,7 @@ def test_a_foreign_flush_between_any_two_calls_does_no_harm(
 
 
 def test_clear_after_a_flush_does_not_reach_what_nobody_has_put_back(client: redis.Redis) -> None:
-    """R9, R10: what Redis has lost is not there to be cleared, and a look does not make it."""
+    """R9, R10: `clear` cannot reach what Redis has lost, and a read does not bring it back."""
     one, other = StrictInstanceAwareCounter(client, "p"), StrictInstanceAwareCounter(client, "p")
     server = InMemoryServer()
     right_one, right_other = InMemoryCounter(server, "p"), InMemoryCounter(server, "p")
@@ -124,7 +124,7 @@ def test_the_server_clock_is_used_without_a_hook(real_server: RedisServer) -> No
 
 
 def test_a_restarted_process_with_an_old_id_starts_from_nothing(client: redis.Redis) -> None:
-    """It cannot know its slices; each key's is 0 from its first touch."""
+    """It does not know its old slices; on each key its slice is 0 from the first call on."""
     first = StrictInstanceAwareCounter(client, "p", instance_id="pod-1")
     for _ in range(5):
         first.inc("k")
@@ -136,7 +136,7 @@ def test_a_restarted_process_with_an_old_id_starts_from_nothing(client: redis.Re
 def test_a_restarted_process_does_not_get_the_session_that_its_predecessor_opened(
     client: redis.Redis,
 ) -> None:
-    """R11: a request of the first life that was held up must not pass for one of the second's."""
+    """R11: a delayed request of the first instance must not pass for one of the second."""
     first, second = (StrictInstanceAwareCounter(client, "p", instance_id="x") for _ in range(2))
     first.heartbeat()
     second.heartbeat()
@@ -144,7 +144,7 @@ def test_a_restarted_process_does_not_get_the_session_that_its_predecessor_opene
 
 
 def test_two_processes_that_share_an_id_take_turns(client: redis.Redis) -> None:
-    """It is not to be done; but nobody hangs, and neither's slice is counted twice."""
+    """It is not supported. Still, neither hangs, and neither slice is counted twice."""
     one, other = (StrictInstanceAwareCounter(client, "p", instance_id="x") for _ in range(2))
     for n in range(1, 4):
         assert one.inc("k") == (n, n)
@@ -173,11 +173,11 @@ def test_names_are_utf8_whatever_the_client_encodes(
     assert other.inc("ö") == (8, 1)
     one.clear()
     assert other.get("ö") == (0, 0)
-    assert real_server.client().smembers("distkit:{p}:keys") == {"ö".encode()}
+    assert real_server.client().hgetall("distkit:{p}:keys") == {"ö".encode(): b"0"}
 
 
 def test_a_lost_hash_of_instances_is_a_loss_like_any_other(client: redis.Redis) -> None:
-    """R5, R10: nobody has a session; the dead go, and the living put back."""
+    """R5, R10: all sessions are lost. The dead lose their slices; the living put theirs back."""
     now = 1_000_000
     silent, alive = (
         StrictInstanceAwareCounter(client, "p", clock_ms=lambda: now) for _ in range(2)

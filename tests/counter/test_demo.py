@@ -98,8 +98,3 @@ def test_the_example_on_redis_runs_as_pasted(real_server: RedisServer) -> None:
     assert client in example
     said = _run_as_installed(example)
     assert said == "1 connections over all servers, 1 of them here\n"
-
-
-def test_the_example_for_unit_tests_runs_as_pasted() -> None:
-    (example,) = (each for each in EXAMPLES if "assert other" in each)
-    _run_as_installed(example)

@@ -1,9 +1,9 @@
-"""A Ctrl-C at any line of ours: nobody's step is lost or repeated, and the next call works.
+"""A Ctrl-C at any line of distkit loses and repeats no step, and the next call works.
 
-The interrupt is raised in turn at every line that a call runs through in the files below; R11, and
-the head of `session.py`, say what must hold. CPython looks for signals after a call, and where a
-function or a loop begins; a tracer comes between any two lines. So none is raised where a lock is
-about to be released, or a plain flag to be set.
+The interrupt is raised in turn at every line that a call runs through in the files below. R11 and
+the head of `core/instance.py` say what must hold. CPython handles signals only where a function or
+a loop begins and after a call, while a tracer can interrupt between any two lines. So the test
+raises none where a lock is about to be released or a plain flag to be set.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from distkit import StrictInstanceAwareCounter
 
 OURS = {
     str(Path(distkit.__file__).parent / name)
-    for name in ("core/instance.py", "core/batching.py", "counter.py", "redis/sync.py")
+    for name in (
+        *("core/instance.py", "core/batching.py", "counter.py", "threads.py", "base.py"),
+        *("redis/sync.py", "redis/meaning.py", "redis/settings.py", "redis/script.py"),
+    )
 }
 SECONDS = 20
 
@@ -34,7 +37,7 @@ NOT_AT = ("with ", "caller.gone = True")
 
 
 class Interrupter:
-    """Raises KeyboardInterrupt at the n-th line of ours that is run inside `with`."""
+    """Raises KeyboardInterrupt at the n-th line of distkit that runs inside the `with` block."""
 
     def __init__(self, line: int) -> None:
         self._left = line
@@ -60,12 +63,12 @@ class Interrupter:
 
 
 def _within(call: Callable[[str], Any], key: str) -> Any:
-    """What the call answers; a hang is a failure."""
+    """Make the call and return its answer. A call that hangs fails the test."""
     answers: list[Any] = []
     thread = threading.Thread(target=lambda: answers.append(call(key)), daemon=True)
     thread.start()
     thread.join(SECONDS)
-    assert answers, "it hangs, or has failed"
+    assert answers, "it hangs or has failed"
     return answers[0]
 
 
@@ -78,7 +81,7 @@ def _later_call(_: redis.Redis, counter: StrictInstanceAwareCounter) -> None:
 
 
 def _return(client: redis.Redis, counter: StrictInstanceAwareCounter) -> None:
-    """It finds its session lost, opens another, and puts back slices in two requests."""
+    """It finds its session lost, opens another, and puts its slices back in two requests."""
     counter.inc_all([("k149", 7), ("j", 1)])
     client.flushall()
 
@@ -112,5 +115,5 @@ def test_an_interrupt_at_any_line_is_harmless(
             assert _within(counter.get, "k149") == (7, 7), interrupter.place
         outcomes.add(own)
         line += 1
-    assert line > 100, "it was interrupted at many lines"
-    assert outcomes == {0, 5}, "before it was sent, and after"
+    assert line > 100, "many lines were interrupted"
+    assert outcomes == {0, 5}, "some before the request was sent, some after"

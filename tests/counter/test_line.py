@@ -1,4 +1,4 @@
-"""Group commit: who shares a request with whom, and threads that lead in turns."""
+"""Group commit: which callers share a request, and threads that take turns in leading."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import fakeredis
 import pytest
 import redis
 
 from distkit import CounterState, StrictInstanceAwareCounter
 from distkit.core import operations as steps
 from distkit.core.batching import MOST_KEYS, MOST_STEPS, Queue, bounded
-from distkit.core.instance import Call, Instance, Outcome, Reply, Request
+from distkit.core.instance import Call, Instance, Kind, Outcome, Reply, Request
 from distkit.core.operations import Step
 from distkit.keys import Keyspace
 from distkit.testing import driver_of
@@ -21,9 +22,8 @@ from tests.harness.servers import RedisServer
 
 
 class Caller:
-    def __init__(self, todo: Sequence[Step], leaving: bool = False) -> None:
-        self.steps: Sequence[Step] = todo
-        self.leaving = leaving
+    def __init__(self, todo: Sequence[Step], kind: Kind = Kind.STEPS) -> None:
+        self.entry = (todo, self, kind)
         self.got: Any = None
         self.left = False
 
@@ -33,25 +33,30 @@ class Caller:
     def done(self) -> bool:
         return self.left or self.got is not None
 
-    def finish(self, outcomes: list[Outcome]) -> None:
-        self.got = outcomes
+
+class Desk:
+    def deal(self, callers: Sequence[Caller], outcomes: list[Outcome]) -> None:
+        for caller, outcome in zip(callers, outcomes, strict=True):
+            caller.got = [outcome]
+
+    def finish(self, caller: Caller, _: Sequence[Step], outcomes: list[Outcome]) -> None:
+        caller.got = outcomes
 
 
 def _line(*callers: Caller) -> Queue:
     line = Queue()
-    for caller in callers:
-        line.join(caller)
+    line.waiting += [caller.entry for caller in callers]
     return line
 
 
 def _taken(line: Queue) -> int:
-    """How many steps the next group has; its outcomes are their places."""
+    """Take the next group and give each step its place as outcome. Returns its number of steps."""
     call = line.take()
     if call is None:
         return 0
     outcomes: list[Any] = list(range(len(call.outcomes)))
     call.outcomes = outcomes
-    line.hand_out()
+    line.hand_out(Desk())
     return len(outcomes)
 
 
@@ -71,7 +76,7 @@ def test_a_group_ends_before_the_caller_that_would_not_fit() -> None:
 
 def test_who_leaves_leaves_alone() -> None:
     """R16"""
-    line = _line(Caller([steps.inc("k")]), Caller((), leaving=True), Caller([steps.inc("k")]))
+    line = _line(Caller([steps.inc("k")]), Caller((), Kind.LEAVE), Caller([steps.inc("k")]))
     assert [_taken(line), _taken(line), _taken(line)] == [1, 0, 1]
 
 
@@ -83,10 +88,10 @@ def test_who_has_gone_is_not_taken() -> None:
 
 
 def test_a_group_that_was_taken_is_taken_again_until_it_has_its_outcomes() -> None:
-    """Whoever leads next goes on with it."""
+    """The next leader completes it."""
     line = _line(Caller([steps.inc("k")]))
     call = line.take()
-    line.join(Caller([steps.inc("k")]))
+    line.waiting.append(Caller([steps.inc("k")]).entry)
     assert line.take() is call
 
 
@@ -103,7 +108,7 @@ def test_a_long_batch_is_cut_into_pieces_that_fit() -> None:
     "error", [redis.ResponseError("OOM command not allowed"), redis.exceptions.NoPermissionError()]
 )
 def test_a_refusal_is_each_callers_own(error: Exception) -> None:
-    """A traceback belongs to whoever raises it."""
+    """Each caller raises an error of its own, because raising adds to its traceback."""
     session = Instance(Keyspace("p"), "A", 30_000)
     session.begin(Call([steps.inc("k"), steps.inc("k")]))
     session.speak()
@@ -121,7 +126,7 @@ def _work(counter: StrictInstanceAwareCounter, calls: int, seen: list[CounterSta
     before = 0
     for _ in range(calls):
         state = counter.inc("k")
-        assert state.cumulative > before, "in the thread's own order"
+        assert state.cumulative > before, "a thread's calls keep their order"
         before = state.cumulative
         seen.append(state)
 
@@ -134,12 +139,12 @@ def test_16_threads_share_a_counter(client: redis.Redis) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(seen) == [(n, n) for n in range(1, 801)], "each its own exact reply"
+    assert sorted(seen) == [(n, n) for n in range(1, 801)], "every call got its own exact result"
 
 
 def test_threads_that_are_switched_all_the_time_get_their_own_too(client: redis.Redis) -> None:
-    """Between any two lines of ours another thread may run: also between a leader's last reply and
-    the moment that it hands over."""
+    """Another thread may run between any two lines of distkit, even between a leader's last reply
+    and the moment when it hands over."""
     counter = StrictInstanceAwareCounter(client, "p")
     seen: list[CounterState] = []
     interval = sys.getswitchinterval()
@@ -156,31 +161,31 @@ def test_threads_that_are_switched_all_the_time_get_their_own_too(client: redis.
 
 
 class Hurdle:
-    """Holds the next request, or its reply, until all are in line; then, if asked to, interrupts
-    whoever sends: as a Ctrl-C does, between send and reply."""
+    """Holds back the next request, or its reply, until all callers wait. Then it interrupts the
+    sender between send and reply, as a Ctrl-C does, unless `interrupt` is False."""
 
     def __init__(self, counter: StrictInstanceAwareCounter, *, after: bool) -> None:
-        self._counter, self._real, self._after = counter, driver_of(counter).transport, after
+        self._counter, self._real, self._after = counter, driver_of(counter).send, after
         self.in_flight, self.go = threading.Event(), threading.Event()
         self.interrupt = True
-        driver_of(counter).transport = self
+        driver_of(counter).send = self.send
 
     def send(self, request: Request) -> Reply:
         if self._after:
-            self._real.send(request)
-        driver_of(self._counter).transport = self._real
+            self._real(request)
+        driver_of(self._counter).send = self._real
         self.in_flight.set()
         assert self.go.wait(20)
         if self.interrupt:
             raise KeyboardInterrupt
-        return self._real.send(request)
+        return self._real(request)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it was sent", "before its reply"])
 def test_an_interrupted_leader_neither_loses_nor_repeats_anybodys_step(
     client: redis.Redis, after: bool
 ) -> None:
-    """Its own request is sent again by the next to lead, and so is not counted twice either."""
+    """The next leader sends the same request again, so it is not counted twice either."""
     counter = StrictInstanceAwareCounter(client, "p")
     counter.heartbeat()
     hurdle = Hurdle(counter, after=after)
@@ -219,7 +224,7 @@ def test_after_an_interrupt_with_nobody_in_line_the_next_call_finishes_what_was_
 
 
 def test_a_thread_that_is_interrupted_in_line_is_not_counted(client: redis.Redis) -> None:
-    """What was not sent yet never is."""
+    """A call that was not sent yet is never sent."""
     counter = StrictInstanceAwareCounter(client, "p")
     counter.heartbeat()
     hurdle = Hurdle(counter, after=False)
@@ -238,3 +243,24 @@ def test_a_thread_that_is_interrupted_in_line_is_not_counted(client: redis.Redis
     hurdle.go.set()
     leader.join(20)
     assert counter.inc("k", 10) == (11, 11)
+
+
+class _Uncopyable(Exception):
+    """Its arguments are not those of its constructor, so that it cannot be rebuilt from them."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
+    """It is no result, whoever it comes from: here a test's clock."""
+
+    def broken_clock() -> int:
+        raise _Uncopyable(7, "no time")
+
+    counter = StrictInstanceAwareCounter(fakeredis.FakeRedis(), "p", clock_ms=broken_clock)
+    with pytest.raises(_Uncopyable, match="no time"):
+        counter.inc("k")
+    with pytest.raises(_Uncopyable, match="no time"):
+        counter.inc_all([("k", 1), ("j", 2)])

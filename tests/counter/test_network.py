@@ -1,4 +1,4 @@
-"""R11 through a real network that fails: nothing is lost, and nothing counts twice."""
+"""R11 on a network with faults: nothing is lost, and nothing counts twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distkit import (
     StrictInstanceAwareCounter,
 )
 from distkit.core.instance import PATIENCE, Reply, Request
-from distkit.redis.sync import ClusterTransport, PoolTransport
+from distkit.redis.sync import PoolTransport
 from distkit.testing import driver_of
 from tests.harness.proxy import Faults, FaultyProxy
 from tests.harness.servers import RedisServer
@@ -31,14 +31,14 @@ CALLS = 1_000
 def through(
     server: RedisServer, faults: Faults, seed: int = 20
 ) -> Iterator[tuple[FaultyProxy, redis.Redis]]:
-    """A client with redis-py's own default retries, behind a proxy."""
+    """A client with redis-py's default retries, behind a proxy with faults."""
     with FaultyProxy(server.port, faults, seed) as proxy, redis.Redis(port=proxy.port) as client:
         yield proxy, client
         client.close()
 
 
 def test_the_proxy_makes_a_plain_incr_count_too_much(real_server: RedisServer) -> None:
-    """What this is all about: redis-py sends again what had been executed."""
+    """The problem: redis-py sends a command again that was executed already."""
     faults = Faults(drop_replies=0.05, commands=frozenset({b"INCRBY"}))
     with through(real_server, faults) as (proxy, client):
         client.set_retry(Retry(NoBackoff(), 10))
@@ -52,12 +52,12 @@ def test_1000_inc_are_1000_when_replies_are_dropped(real_server: RedisServer) ->
     with through(real_server, Faults(drop_replies=0.05)) as (proxy, client):
         counter = StrictInstanceAwareCounter(client, "p")
         answers = [counter.inc("k") for _ in range(CALLS)]
-    assert answers == [(n, n) for n in range(1, CALLS + 1)], "each its own exact reply"
+    assert answers == [(n, n) for n in range(1, CALLS + 1)], "every call got its own exact result"
     assert proxy.dropped_replies > 20
 
 
 def test_1000_inc_are_1000_when_all_goes_wrong(real_server: RedisServer) -> None:
-    """Replies and requests dropped, and copies that arrive after the retry, and after the call."""
+    """Replies and requests are dropped, and copies arrive after the retry or after the call."""
     faults = Faults(drop_replies=0.05, drop_requests=0.05, copies=0.2)
     with through(real_server, faults) as (proxy, client):
         counter = StrictInstanceAwareCounter(client, "p")
@@ -69,7 +69,7 @@ def test_1000_inc_are_1000_when_all_goes_wrong(real_server: RedisServer) -> None
 
 
 def test_several_instances_and_threads_through_a_bad_network(real_server: RedisServer) -> None:
-    """Four instances of four threads each; the total is what all of them did."""
+    """Four instances with four threads each: the total is what all of them did."""
     faults = Faults(drop_replies=0.03, drop_requests=0.03, copies=0.1)
     with through(real_server, faults) as (proxy, client):
         client.set_retry(Retry(NoBackoff(), 10))
@@ -92,7 +92,7 @@ def test_several_instances_and_threads_through_a_bad_network(real_server: RedisS
 def test_a_call_whose_every_reply_is_lost_is_unknown_and_the_next_one_works(
     real_server: RedisServer,
 ) -> None:
-    """R12, with redis-py's errors below it."""
+    """R12: the cause is redis-py's own error."""
     with through(real_server, Faults()) as (proxy, client):
         client.set_retry(Retry(NoBackoff(), 2))
         counter = StrictInstanceAwareCounter(client, "p")
@@ -102,7 +102,7 @@ def test_a_call_whose_every_reply_is_lost_is_unknown_and_the_next_one_works(
             counter.inc("k")
         assert isinstance(caught.value.__cause__, redis.exceptions.ConnectionError)
         proxy.faults = Faults()
-        assert counter.inc("k") == (3, 3), "it had been executed, once"
+        assert counter.inc("k") == (3, 3), "it had been executed once"
 
 
 def test_a_timeout_is_unknown_and_the_next_call_works(real_server: RedisServer) -> None:
@@ -123,7 +123,7 @@ def test_a_timeout_is_unknown_and_the_next_call_works(real_server: RedisServer) 
 def test_an_interrupt_between_send_and_reply_harms_nobody(
     real_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Ctrl-C leaves no reply on its way into the connection, for somebody else's request."""
+    """After a Ctrl-C no late reply is taken for the reply to the next command."""
     admin, client = real_server.client(), real_server.client()
     counter = StrictInstanceAwareCounter(client, "p")
     counter.inc("k")
@@ -137,7 +137,7 @@ def test_an_interrupt_between_send_and_reply_harms_nobody(
         with pytest.raises(KeyboardInterrupt):
             counter.inc("k")
     assert client.get("nothing") is None
-    assert counter.inc("k") == (3, 3), "it is asked for again, and counted once"
+    assert counter.inc("k") == (3, 3), "it is sent again and counted once"
 
 
 class FirstTry:
@@ -155,7 +155,7 @@ class FirstTry:
         def tried(transport: Any, *args: Any) -> Any:
             self.tries += 1
             if self.tries == 2 and self.refusal:
-                request: Request = args[-1]
+                request: Request = args[1]
                 request.resent = request.arrived
                 raise self.refusal
             reply = once(transport, *args)
@@ -168,14 +168,13 @@ class FirstTry:
 
 
 def _meets(patch: pytest.MonkeyPatch, fault: FirstTry) -> None:
-    for transport in (PoolTransport, ClusterTransport):
-        patch.setattr(transport, "_once", fault.around(transport._once))
+    patch.setattr(PoolTransport, "_exchange", fault.around(PoolTransport._exchange))
 
 
 def test_a_refused_retry_does_not_hide_that_the_call_may_have_run(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R12: the first copy was executed; only the second met a full memory."""
+    """R12: the first copy was executed; only the retry was refused, for lack of memory."""
     client.set_retry(Retry(NoBackoff(), 2))
     counter = StrictInstanceAwareCounter(client, "p")
     counter.inc("k")
@@ -190,19 +189,27 @@ def test_a_refused_retry_does_not_hide_that_the_call_may_have_run(
 def test_a_wrong_password_on_reconnecting_does_not_hide_it_either(
     real_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = real_server.client(retry=Retry(NoBackoff(), 2))
+    admin = real_server.client()
+
+    def has(password: str) -> None:
+        admin.acl_setuser("counter", enabled=True, passwords=[f"+{password}"], keys=["*"],
+                          categories=["+@all"], reset_passwords=True)  # fmt: skip
+
+    def locked_out() -> None:
+        has("other")
+        admin.client_kill_filter(user="counter")
+
+    has("first")
+    client = real_server.client(username="counter", password="first", retry=Retry(NoBackoff(), 2))
     counter = StrictInstanceAwareCounter(client, "p")
     counter.inc("k")
-
-    def refused(*_: object) -> None:
-        raise redis.exceptions.AuthenticationError("invalid username-password pair")
-
     with monkeypatch.context() as patch:
-        reconnecting = redis.UnixDomainSocketConnection, "connect", refused
-        _meets(patch, FirstTry(lambda: patch.setattr(*reconnecting)))
+        _meets(patch, FirstTry(locked_out))
         with pytest.raises(OutcomeUnknownError, match="invalid username-password pair"):
             counter.inc("k")
+    has("first")
     assert counter.inc("k") == (3, 3)
+    admin.acl_deluser("counter")
 
 
 def test_a_refusal_at_once_is_redis_pys_own_error(
@@ -215,7 +222,7 @@ def test_a_refusal_at_once_is_redis_pys_own_error(
         raise redis.exceptions.ResponseError("OOM command not allowed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(PoolTransport, "_once", full)
+        patch.setattr(PoolTransport, "_exchange", full)
         with pytest.raises(redis.exceptions.ResponseError, match="OOM"):
             counter.inc("k")
     assert counter.inc("k") == (2, 2)
@@ -224,7 +231,7 @@ def test_a_refusal_at_once_is_redis_pys_own_error(
 def test_on_a_cluster_too_a_retry_is_known_as_one(
     cluster: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R11 and R12 need it: the session counts what redis-py's cluster client would hide."""
+    """R11 and R12 depend on it: the transport sees the retries that redis-py would hide."""
     admin = cluster.client()
     client = redis.RedisCluster(host="127.0.0.1", port=cluster.port)
     client.flushall()
@@ -254,7 +261,7 @@ def test_a_cluster_that_is_gone_is_a_clear_error(cluster: RedisServer) -> None:
 
 
 def test_a_session_that_is_lost_again_and_again_ends_the_call(client: redis.Redis) -> None:
-    """Bounded: an instance id in use by somebody else must not make a call endless."""
+    """Even if another process uses the same instance id, a call ends."""
     counter = StrictInstanceAwareCounter(client, "p")
     counter.inc("k")
     asked: list[Request] = []
@@ -264,18 +271,18 @@ def test_a_session_that_is_lost_again_and_again_ends_the_call(client: redis.Redi
             asked.append(request)
             return [0]
 
-    real, driver_of(counter).transport = driver_of(counter).transport, NoSession()
+    real, driver_of(counter).send = driver_of(counter).send, NoSession().send
     with pytest.raises(NotExecutedError, match="lost 9 times in a row"):
         counter.inc("k")
     assert len(asked) == PATIENCE + 1
-    driver_of(counter).transport = real
+    driver_of(counter).send = real
     assert counter.inc("k") == (2, 2)
 
 
 def test_what_is_put_back_or_cleared_goes_in_requests_of_bounded_size(
     client: redis.Redis,
 ) -> None:
-    """R10: no request holds the server for long, however much is remembered."""
+    """R10: no request occupies the server for long, however much is remembered."""
     counter = StrictInstanceAwareCounter(client, "p")
     counter.inc_all((f"k{i}", 1) for i in range(250))
     client.flushall()
@@ -284,11 +291,11 @@ def test_what_is_put_back_or_cleared_goes_in_requests_of_bounded_size(
     class Measured:
         def send(self, request: Request) -> Reply:
             sizes.append(len(request.keys) - 2)
-            return real.send(request)
+            return real(request)
 
-    real, driver_of(counter).transport = driver_of(counter).transport, Measured()
+    real, driver_of(counter).send = driver_of(counter).send, Measured().send
     counter.heartbeat()
-    assert sizes == [0, 0, 100, 100, 50, 0], "no session, open, three to put back, and itself"
+    assert sizes == [10, 0, 100, 100, 50, 10], "no session, open, three to put back, and itself"
     sizes.clear()
     counter.clear_on_instance()
     counter.clear()

@@ -1,28 +1,31 @@
-"""The README's recipe: a limit on requests over all servers, which no crash can leak (R15, R16)."""
+"""The README's ASGI application and its tests run as they are printed (R20)."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-import redis.asyncio
 
-import distkit.asyncio
-from distkit import StrictInstanceAwareCounter, lt
+from distkit import StrictInstanceAwareCounter
+from oracle import AsyncInMemoryCounter, InMemoryServer
 from tests.harness.servers import RedisServer
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-(RECIPE,) = (code for code in re.findall(r"```python\n(.*?)```", README, re.S) if "App" in code)
+CODE = re.findall(r"```python\n(.*?)```", README, re.S)
+(RECIPE,) = (code for code in CODE if "async def app" in code)
+(TESTS,) = (code for code in CODE if "def test_" in code)
 
 
-def _recipe(server: RedisServer, most: int) -> dict[str, Any]:
-    """The names that the pasted code defines, with its own server and limit."""
-    code = RECIPE.replace("redis.asyncio.Redis()", f"redis.asyncio.Redis(port={server.port})")
-    code = code.replace("MOST = 100", f"MOST = {most}").replace("asyncio.sleep(1)", "work.wait()")
+def _recipe(redis_port: int = 6379, most: int = 100) -> dict[str, Any]:
+    """The names that the pasted code defines, with its own server and limit, and work that waits
+    for `names["work"]`."""
+    code = RECIPE.replace("redis.asyncio.Redis()", f"redis.asyncio.Redis(port={redis_port})")
+    code = code.replace('limit("requests", 100)', f'limit("requests", {most})')
+    code = code.replace('await answer(send, 200, b"done")', "await work(send)")
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     return names
@@ -30,8 +33,13 @@ def _recipe(server: RedisServer, most: int) -> dict[str, Any]:
 
 async def _serve(names: dict[str, Any], requests: int) -> list[int]:
     """Start the application, send it requests at once, and stop it. Returns their statuses."""
-    names["work"] = work = asyncio.Event()
-    app, sent, stop = names["app"], asyncio.Queue[Any](), asyncio.Event()
+    begin, stop, sent = asyncio.Event(), asyncio.Event(), asyncio.Queue[Any]()
+
+    async def work(send: Any) -> None:
+        await begin.wait()
+        await names["answer"](send, 200, b"done")
+
+    names["work"], app = work, names["app"]
     ends = iter([asyncio.sleep(0), stop.wait()])
 
     async def receive() -> None:
@@ -50,7 +58,7 @@ async def _serve(names: dict[str, Any], requests: int) -> list[int]:
     tasks = [asyncio.ensure_future(request()) for _ in range(requests)]
     while not any(a.get("status") == 503 for a in answers) and requests > 2:
         await asyncio.sleep(0.005)
-    work.set()
+    begin.set()
     await asyncio.gather(*tasks)
     stop.set()
     await lifespan
@@ -59,47 +67,62 @@ async def _serve(names: dict[str, Any], requests: int) -> list[int]:
 
 
 def test_no_more_than_the_limit_are_served_at_once(real_server: RedisServer) -> None:
-    names = _recipe(real_server, 2)
-    assert asyncio.run(_serve(names, 3)) == [200, 200, 503]
-    assert asyncio.run(_serve(names, 2)) == [200, 200], "all slots were given back"
+    assert asyncio.run(_serve(_recipe(real_server.port, 2), 3)) == [200, 200, 503]
+    assert asyncio.run(_serve(_recipe(real_server.port, 2), 2)) == [200, 200], "all were given back"
 
 
 def test_a_crash_leaks_no_slot(real_server: RedisServer) -> None:
     """A server took a slot and was never heard again."""
-    crashed = StrictInstanceAwareCounter(
-        real_server.client(), "my_app", dead_instance_threshold_ms=300
+    crashed, survivor = (
+        StrictInstanceAwareCounter(real_server.client(), "my_app", dead_instance_threshold_ms=2_000)
+        for _ in range(2)
     )
-    crashed.inc_if("requests", lt(2))
-    names = _recipe(real_server, 2)
-    assert asyncio.run(_serve(names, 1)) == [200]
-    survivor = StrictInstanceAwareCounter(
-        real_server.client(), "my_app", dead_instance_threshold_ms=300
-    )
+    assert crashed.limit("requests", 2).acquire()
+    assert asyncio.run(_serve(_recipe(real_server.port, 2), 1)) == [200]
     assert survivor.get("requests").cumulative == 1
-    asyncio.run(asyncio.sleep(0.35))
+    asyncio.run(asyncio.sleep(2.1))
     assert survivor.get("requests").cumulative == 0
 
 
-def test_a_cancelled_request_leaks_no_slot(real_server: RedisServer) -> None:
-    """Whether it was cancelled before the slot was taken, just then, or with the slot in hand."""
-    slot = _recipe(real_server, 2)["slot"]
+def _on(counter: AsyncInMemoryCounter, most: int) -> dict[str, Any]:
+    """The application on a stand-in."""
+    names = _recipe()
+    names.update(counter=counter, limit=counter.limit("requests", most))
+    return names
 
-    async def main() -> None:
-        async with redis.asyncio.Redis(port=real_server.port) as client:
-            counter = distkit.asyncio.StrictInstanceAwareCounter(client, "my_app")
 
-            async def hold() -> None:
-                async with slot(counter, "requests", 5):
-                    await asyncio.sleep(20)
+def test_it_is_tested_with_the_plugin(
+    counter_server: InMemoryServer,
+    make_async_counter: Callable[..., AsyncInMemoryCounter],
+    async_counter: AsyncInMemoryCounter,
+) -> None:
+    assert asyncio.run(_serve(_on(async_counter, 2), 3)) == [200, 200, 503]
+    crashed = make_async_counter()
+    assert asyncio.run(crashed.limit("requests", 1).acquire())
+    assert asyncio.run(_serve(_on(make_async_counter(), 1), 1)) == [503]
+    counter_server.advance(30_000)
+    assert asyncio.run(_serve(_on(make_async_counter(), 1), 1)) == [200]
 
-            for turns in range(12):
-                task = asyncio.ensure_future(hold())
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await task
-            await asyncio.sleep(0.05)
-            assert await counter.get("requests") == (0, 0)
 
-    asyncio.run(main())
+def test_an_outage_in_the_middle_of_a_request_leaks_no_slot(
+    counter_server: InMemoryServer, async_counter: AsyncInMemoryCounter
+) -> None:
+    names = _on(async_counter, 1)
+
+    async def main() -> int:
+        async def work(send: Any) -> None:
+            counter_server.go_down()
+
+        names["work"] = work
+        await names["app"]({"type": "http"}, None, None)
+        counter_server.come_back()
+        assert (await async_counter.get("requests")).cumulative == 0
+        return await async_counter.limit("requests", 1).available()
+
+    assert asyncio.run(main()) == 1
+
+
+def test_the_readmes_tests_pass(pytester: pytest.Pytester) -> None:
+    """In a pytest of their own, which finds the plugin by its entry point."""
+    pytester.makepyfile(TESTS)
+    pytester.runpytest_subprocess("-q").assert_outcomes(passed=2)

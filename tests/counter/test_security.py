@@ -11,6 +11,7 @@ import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from distkit import StrictInstanceAwareCounter, lt
+from distkit.testing import driver_of
 from tests.harness.servers import RedisServer
 
 PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text("utf-8")
@@ -53,12 +54,17 @@ def _everything(client: redis.Redis, admin: redis.Redis) -> None:
     b.clear_on_instance()
     b.clear()
     with b:
+        b.inc("k")
+        b.dec("k")
+        b.heartbeat()
         b.heartbeat()
     sessions = "distkit:{my_app}:instances"
     before: Any = admin.hget(sessions, "a")
     a.inc("k")
     admin.hset(sessions, "a", before)
     assert a.inc("k") == (2, 2)
+    a.inspect()
+    driver_of(a).leave()  # the end of a `with` block would only log what is missing
 
 
 def test_the_permissions_are_enough(real_server: RedisServer, allow: Any) -> None:

@@ -1,14 +1,16 @@
 """The Hypothesis state machine that drives production and oracle through the same history.
 
 Histories have 1 to 5 instances, several keys, every operation, counts at the ends of the range, and
-clock jumps to the millisecond around the threshold. Instances die silently, come back and join.
-Requests meet every fault of `side_by_side.Fate`, and Redis loses data and is rolled back.
+clock jumps to the millisecond around the threshold. Instances die silently, come back and join,
+promise to be heard, and let go of counters. Requests meet every fault of `side_by_side.Fate`, and
+Redis loses data and is rolled back, all of it or a single key.
 
 There are no assertions here: `SideBySide` compares the two after each step.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,11 +25,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from distkit.redis.shared import COUNTER, Script
+from distkit.redis.script import COUNTER, Script
 from oracle import model
 from oracle.conform.strategies import (
     KEYS,
     MOST_INSTANCES,
+    PLAIN_KINDS,
     conditions,
     counts,
     jump,
@@ -41,7 +44,8 @@ from oracle.conform.strategies import (
     thresholds,
     touches,
 )
-from tests.harness.side_by_side import AsyncBackend, Backend, Fate, SideBySide
+from tests.harness.side_by_side import INSTANCES, AsyncBackend, Backend, Fate, SideBySide
+from tests.harness.side_by_side import KEYS as PREFIX_KEYS
 
 _given_up = st.sampled_from(
     [
@@ -56,6 +60,10 @@ fates = st.one_of(
     _given_up,
     st.lists(st.sampled_from(Fate), max_size=4).map(tuple),
 )
+
+
+redis_keys = st.one_of(keys, keys, st.sampled_from([INSTANCES, PREFIX_KEYS]))
+"""The Redis keys of a prefix, as `SideBySide.lose` calls them."""
 
 
 class CounterMachine(RuleBasedStateMachine):
@@ -129,6 +137,21 @@ class CounterMachine(RuleBasedStateMachine):
     ) -> None:
         self.world.call_many(self._who(data), todo, self._met(fates))
 
+    @rule(data=st.data(), key=keys, edge=st.sampled_from([model.LIMIT, -model.LIMIT]))
+    def call_on_after_a_refusal(self, data: st.DataObject, key: str, edge: int) -> None:
+        """A step in the middle of a request is refused, and the others run (R2)."""
+        sign = 1 if edge > 0 else -1
+        todo = [("set_on_instance", sign * 3), ("inc", edge), ("inc", sign)]
+        self.world.call_many(self._who(data), [(key, model.Step(*step)) for step in todo])
+
+    @rule(data=st.data(), key=keys, count=small_counts, times=st.integers(2, 5), fates=fates)
+    def call_again_and_again(
+        self, data: st.DataObject, key: str, count: int, times: int, fates: Sequence[Fate]
+    ) -> None:
+        """The same step several times in one request."""
+        same = [(key, model.Step("inc", count))] * times
+        self.world.call_many(self._who(data), same, self._met(fates))
+
     @precondition(lambda self: isinstance(self.world.backend, AsyncBackend))
     @rule(
         data=st.data(),
@@ -147,6 +170,42 @@ class CounterMachine(RuleBasedStateMachine):
     @rule(data=st.data(), fates=fates)
     def heartbeat(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
         self.world.heartbeat(self._who(data), self._met(fates))
+
+    @rule(data=st.data(), looked=st.lists(keys, unique=True, min_size=1))
+    def look(self, data: st.DataObject, looked: list[str]) -> None:
+        """The sweep's looks, at counters that the instance need not remember (R18)."""
+        self.world.look(self._who(data), looked)
+
+    @rule(data=st.data(), key=keys, unheard=st.booleans())
+    def come_to_nothing(self, data: st.DataObject, key: str, unheard: bool) -> None:
+        """An instance counts, stops, and lets go; then somebody looks (R18)."""
+        who = self._who(data)
+        self.world.call(who, key, "set_on_instance", 2)
+        unanswered = self._met((Fate.REPLY_LOST,) * 3 if unheard else ())
+        self.world.call(who, key, "set_on_instance", 0, unanswered)
+        self.world.heartbeat(who)
+        self.world.heartbeat(who)
+        self.world.call(self._who(data), key, "get")
+
+    @rule(data=st.data(), part=st.sampled_from([0, 2 / 5, 2 / 5, 1, 2]))
+    def promise(self, data: st.DataObject, part: float) -> None:
+        """From now on an instance says within what part of its threshold it is heard (R19)."""
+        who = self._who(data)
+        threshold = self.world.instances[who].instance.threshold
+        self.world.promise(who, math.ceil(part * threshold))
+
+    @rule(data=st.data(), key=keys, off=touches)
+    def outage(self, data: st.DataObject, key: str, off: int) -> None:
+        """Two instances promise to be heard, and nobody is, for longer than the threshold (R19)."""
+        names = sorted(self.world.instances)
+        for who in names[:2]:
+            threshold = self.world.instances[who].instance.threshold
+            self.world.promise(who, math.ceil(2 / 5 * threshold))
+            self.world.call(who, key, "inc", 1)
+        self.world.advance(self.world.threshold * 3 // 2 + off)
+        self.world.call(self._who(data), key, "get")
+        self.world.advance(self.world.threshold // 2)
+        self.world.call(self._who(data), key, "get")
 
     @rule(data=st.data(), fates=fates)
     def leave(self, data: st.DataObject, fates: Sequence[Fate]) -> None:
@@ -202,19 +261,48 @@ class CounterMachine(RuleBasedStateMachine):
         silent, watcher = data.draw(
             st.permutations(sorted(self.world.instances)).map(lambda names: names[:2])
         )
+        kind = data.draw(st.sampled_from(PLAIN_KINDS), label="the watcher's calls")
+        self.world.call(watcher, key, kind, 1)
         self.world.call(silent, key, "inc", 1)
-        self.world.advance(self.world.threshold + off)
-        self.world.call(watcher, key, "get")
+        self.world.advance(self.world.instances[silent].instance.threshold + off)
+        self.world.call(watcher, key, kind, 1)
 
     @precondition(lambda self: len(self.world.instances) < MOST_INSTANCES)
-    @rule()
-    def join(self) -> None:
-        self.world.join()
+    @rule(factor=st.sampled_from([1, 1, 2, 1 / 2, 1 / 3]))
+    def join(self, factor: float) -> None:
+        """With a threshold of its own (R5)."""
+        self.world.join("", math.ceil(self.world.threshold * factor))
 
     @precondition(lambda self: len(self.world.instances) > 1)
     @rule(data=st.data())
     def die(self, data: st.DataObject) -> None:
         self.world.die(self._who(data))
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, lost=st.integers(0, 3))
+    def live_again(self, data: st.DataObject, key: str, lost: int) -> None:
+        """An instance crashes, and a new one with its id starts from nothing (R17), perhaps after
+        some requests of it were lost. The life before it may have been short, so that the numbers
+        of their requests meet."""
+        who = self._who(data)
+        self.world.live_again(who)
+        if data.draw(st.booleans(), label="a short life"):
+            self.world.call(who, key, "inc", 1)
+            self.world.live_again(who)
+        for _ in range(lost):
+            self.world.call(who, key, "get", 0, (Fate.REQUEST_LOST,) * 3)
+        self.world.heartbeat(who)
+        self.world.call(self._who(data), key, "get")
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, fate=st.sampled_from([Fate.COPIED, Fate.COPIED_REPLY_LOST]))
+    def overtake(self, data: st.DataObject, key: str, fate: Fate) -> None:
+        """A copy of a request arrives after the next one (R11)."""
+        who = self._who(data)
+        self.world.call(who, key, "inc", 1, (fate,))
+        self.world.call(who, key, "get")
+        self.world.deliver_copy(len(self.world.copies) - 1)
+        self.world.call(self._who(data), key, "get")
 
     @precondition(lambda self: self.world.copies)
     @rule(data=st.data())
@@ -248,6 +336,85 @@ class CounterMachine(RuleBasedStateMachine):
     def roll_back(self, data: st.DataObject) -> None:
         last = len(self.world.snapshots) - 1
         self.world.roll_back(data.draw(st.integers(0, last), label="snapshot"))
+
+    @precondition(lambda self: self.faults)
+    @rule(name=redis_keys)
+    def lose(self, name: str) -> None:
+        """Redis loses a single key (R10)."""
+        self.world.lose(name)
+
+    @precondition(lambda self: self.world.snapshots)
+    @rule(data=st.data(), name=redis_keys)
+    def restore(self, data: st.DataObject, name: str) -> None:
+        """A single key is as it was in a snapshot (R10)."""
+        last = len(self.world.snapshots) - 1
+        self.world.restore(name, data.draw(st.integers(0, last), label="snapshot"))
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, old=st.booleans())
+    def hurt(self, data: st.DataObject, key: str, old: bool) -> None:
+        """A single key is lost or old, and a late copy may arrive; the owner's heartbeats find that
+        out, or a stranger (R10)."""
+        world, owner = self.world, self._who(data)
+        world.call(owner, key, "set_on_instance", 1, (Fate.COPIED,))
+        world.snapshot()
+        world.call(owner, key, data.draw(kinds, label="then"), 2, (Fate.COPIED,))
+        for _ in range(data.draw(st.sampled_from([0, 0, 2]), label="heartbeats")):
+            world.heartbeat(owner)
+        lost = data.draw(st.sampled_from([key, key, PREFIX_KEYS, INSTANCES]), label="what")
+        if old:
+            world.restore(lost, -1)
+        else:
+            world.lose(lost)
+        is_late = data.draw(st.booleans(), label="late copy")
+        if is_late and world.copies:
+            world.deliver_copy(-1)
+        if data.draw(st.booleans(), label="heartbeat"):
+            world.heartbeat(owner)
+        world.call(self._who(data), key, "get")
+        world.call(owner, key, "get")
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys)
+    def lose_the_list(self, data: st.DataObject, key: str) -> None:
+        """The list of counters is lost, and an owner counts on from 0 (R10)."""
+        world, who = self.world, self._who(data)
+        world.call(who, key, "inc", 1)
+        world.call(who, key, "dec", 1)
+        world.call(self._who(data), key, "inc", 5)
+        world.lose(PREFIX_KEYS)
+        world.call(who, key, "inc", 1)
+        world.call(self._who(data), key, "get")
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys)
+    def restore_what_has_vanished(self, data: st.DataObject, key: str) -> None:
+        """A counter vanishes, and then an older copy of it is there again (R10, R18)."""
+        world, who = self.world, self._who(data)
+        world.call(who, key, "inc", 3)
+        world.snapshot()
+        world.call(who, key, data.draw(st.sampled_from(["delete", "delete_on_instance"])), 0)
+        world.heartbeat(who)
+        world.heartbeat(who)
+        world.restore(key, -1)
+        world.call(self._who(data), key, "get")
+        world.call(who, key, "inc", 1)
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys, given_up=_given_up)
+    def hide_a_rollback(self, data: st.DataObject, key: str, given_up: tuple[Fate, ...]) -> None:
+        """A late copy makes an entry as new as its instance's last request (R10)."""
+        world, owner = self.world, self._who(data)
+        world.heartbeat(owner)
+        world.snapshot()
+        world.call(owner, key, "inc", 10, given_up)
+        world.call(owner, key, "inc", 1, (Fate.COPIED,))
+        world.roll_back(-1)
+        world.deliver_copy(-1)
+        if data.draw(st.booleans(), label="heartbeat"):
+            world.heartbeat(owner)
+        world.call(self._who(data), key, "get")
+        world.call(owner, key, "get")
 
     @precondition(lambda self: self.faults)
     @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)

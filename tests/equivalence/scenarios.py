@@ -1,55 +1,11 @@
-"""Named histories: what happens, line by line, and what each call must return.
-
-Each line is one event. A capital letter is an instance, which joins when it is first named.
-
-    A inc k 10 -> 10 10               a call and its result (cumulative, instance_count)
-    A inc k max -> CounterOverflowError
-    A inc k 1 [reply lost] -> 1 1     a call; its transmissions meet these fates, in order
-    A inc k 1; inc j 2 -> 1 1; 2 2    several steps in one request
-    A inc k 1 if lt 5 -> 2 2 from 1 1 a call with a condition, and its result (new, old)
-    A heartbeat
-    A clears itself                   clear_on_instance
-    A leaves                          the end of its `with` block; fates may follow
-    A dies                            A crashes; nobody is told
-    wait 30000                        the server's wall clock moves (back, if negative)
-    empty, forget scripts             somebody runs FLUSHALL, or SCRIPT FLUSH
-    copy, restore 0                   a replica copies Redis; the first copy takes over
-    late copy                         the oldest copy that is still under way arrives
-    down, up                          the server becomes unreachable, or reachable again
-
-The threshold is 30,000 ms, and `max` is 2^53 - 1. A history runs on production and on the oracle,
-side by side (`tests.harness.side_by_side`), and the two are compared after every event. The results
-in the table are a third, independent opinion.
-"""
+"""The named histories: every rule has some. `histories.py` says how they are written."""
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
+from tests.equivalence.histories import Scenario, play
+from tests.equivalence.losses import LOSSES
 
-from distkit.redis.shared import COUNTER, Script
-from oracle import model
-from tests.harness.side_by_side import Backend, Fate, SideBySide
-
-THRESHOLD = 30_000
-FATES = {
-    "delivered": Fate.DELIVERED,
-    "request lost": Fate.REQUEST_LOST,
-    "reply lost": Fate.REPLY_LOST,
-    "twice": Fate.TWICE,
-    "delayed": Fate.DELAYED,
-    "copied": Fate.COPIED,
-    "copied, reply lost": Fate.COPIED_REPLY_LOST,
-    "emptied": Fate.EMPTIED,
-    "reaped": Fate.REAPED,
-}
-
-
-class Scenario(NamedTuple):
-    name: str
-    rules: str
-    history: str
-
+__all__ = ["SCENARIOS", "Scenario", "play"]
 
 SCENARIOS = [
     Scenario(
@@ -143,6 +99,18 @@ SCENARIOS = [
         A set_on_instance k -3 -> 9007199254740988 -3
         B get k -> 9007199254740988 max
         A set k 5 -> 5 5
+        """,
+    ),
+    Scenario(
+        "a small step brings a total that is out of range back into it",
+        "R2 R7",
+        """
+        A set_on_instance k 10 -> 10 10
+        wait 30000
+        B set_on_instance k max -> max max
+        A heartbeat
+        A dec k 12 -> 9007199254740989 -2
+        B get k -> 9007199254740989 max
         """,
     ),
     Scenario(
@@ -434,7 +402,7 @@ SCENARIOS = [
         restore 0
         late copy
         A get k -> 1 1
-        B get k -> 100 100
+        B get k -> 101 100
         A get k -> 101 1
         """,
     ),
@@ -793,91 +761,5 @@ SCENARIOS = [
         A get k -> 0 0
         """,
     ),
+    *LOSSES,
 ]
-
-
-def play(scenario: Scenario, backend: Backend, script: Script = COUNTER) -> SideBySide:
-    """Run the history. Raises AssertionError at the first line whose result differs."""
-    world = SideBySide(backend, THRESHOLD, script)
-    for line in filter(None, map(str.strip, scenario.history.splitlines())):
-        try:
-            _play_line(world, line)
-        except AssertionError as error:
-            raise AssertionError(f"{scenario.name}: {line}: {error}") from error
-    return world
-
-
-def _play_line(world: SideBySide, line: str) -> None:
-    words = line.split()
-    events = {
-        "wait": lambda: world.advance(int(words[1])),
-        "empty": world.flush,
-        "forget": world.flush_scripts,
-        "copy": world.snapshot,
-        "restore": lambda: world.roll_back(int(words[1])),
-        "late": lambda: world.deliver_copy(0),
-        "down": world.server_down,
-        "up": world.server_up,
-    }
-    if words[0] in events:
-        events[words[0]]()
-        return
-    if words[0] not in world.instances:
-        world.join(words[0])
-    if words[1] == "dies":
-        world.die(words[0])
-    elif words[1] == "clears":
-        world.clear_on_instance(words[0])
-    elif words[1] == "leaves":
-        assert world.leave(words[0], _fates(line.partition("[")[2].rstrip("]"))) == ""
-    elif words[1] == "heartbeat":
-        assert world.heartbeat(words[0]) == ""
-    else:
-        _play_call(world, line)
-
-
-def _play_call(world: SideBySide, line: str) -> None:
-    match = re.fullmatch(r"(\S+) ([^\[]*?)(?: \[(.*)\])? -> (.*)", line)
-    assert match, "not a line of a history"
-    name, calls, fates, right = match.groups("")
-    fates_met = _fates(fates)
-    todo = [_parsed(call) for call in calls.split(";")]
-    if len(todo) == 1:
-        kind, key, count, condition = todo[0]
-        mine = [world.call(name, key, kind, count, fates_met, condition)]
-    else:
-        steps = [(key, _step(kind, count, condition)) for kind, key, count, condition in todo]
-        mine = world.call_many(name, steps, fates_met)
-    assert mine == [_expected(text) for text in right.split(";")], f"answered {mine}"
-
-
-def _fates(text: str) -> list[Fate]:
-    return [FATES[fate.strip()] for fate in text.split(";")] if text else []
-
-
-def _parsed(call: str) -> tuple[str, str, int, model.Condition | None]:
-    """Parse `inc k 1 if lt 5` into the operation, the key, the count and the condition."""
-    plain, _, condition = call.partition(" if ")
-    kind, key, *count = plain.split()
-    test, operand = condition.split() if condition else ("", "0")
-    return kind, key, _count(count), model.Condition(test, _number(operand)) if test else None
-
-
-def _step(kind: str, n: int, condition: model.Condition | None) -> model.Step:
-    return model.method(kind, condition).step(n, condition)
-
-
-def _count(words: list[str]) -> int:
-    return _number(words[0]) if words else 0
-
-
-def _number(word: str) -> int:
-    return int(word.replace("max", str(model.LIMIT)))
-
-
-def _expected(text: str) -> object:
-    new, changed, old = text.partition(" from ")
-    if changed:
-        return (_expected(new), _expected(old))
-    words = text.split()
-    return words[0] if len(words) == 1 else tuple(map(_number, words))

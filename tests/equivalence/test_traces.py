@@ -12,6 +12,7 @@ import random
 import pytest
 
 from oracle.check.broken import BROKEN
+from oracle.check.call_kinds import KINDS, kinds
 from oracle.check.events import EVENT_TYPES, Event, HearsReply
 from oracle.check.fast.search import explore
 from oracle.check.state import Bounds, start
@@ -66,21 +67,37 @@ def test_a_trace_of_what_cannot_happen_is_refused() -> None:
     head, *_ = encode_trace(Trace(Bounds(), ()))
     with pytest.raises(ValueError, match="line 2: this cannot happen here"):
         decode_trace([head, '{"type": "HearsReply", "who": "A", "seq": 1, "resent": false}'])
-    with pytest.raises(ValueError, match="not a trace of format 2"):
+    with pytest.raises(ValueError, match="not a trace of format 3"):
         decode_trace(["{}"])
 
 
 def test_a_trace_tells_who_did_what_and_what_the_server_held() -> None:
     name = "one request opens the session and runs steps in it"
     told = list(tell(_found(name), BROKEN[name].protocol))
-    assert told[0] == "  1. A calls inc(10) on k; A sends request 1 (k: inc(10), remembering 0/0)"
+    assert told[0] == (
+        "  1. A calls inc(10) on k; A sends request 1 in session 0 "
+        "(k: inc(10), remembering 0 of epoch 0 by 0)"
+    )
     assert told[1] == "     the server holds nothing"
     assert "k = 10 in epoch 0: A 10 of epoch 0 by 1" in told[5]
     assert told[-1].startswith("     R11, no request runs twice, or after a later one")
 
 
 EVERYTHING = Bounds(
-    2, 2, 6, ticks=3, crashes=1, joins=1, give_ups=2, losses=1, rollbacks=2, threshold=3
+    keys=2,
+    operations=6,
+    kinds=(*KINDS, *kinds("inc_then_set,inc_and_delete")),
+    thresholds=(3, 2),
+    promises=(1, 0),
+    ticks=3,
+    crashes=1,
+    joins=1,
+    reuses=1,
+    give_ups=2,
+    losses=1,
+    key_losses=1,
+    rollbacks=2,
+    key_rollbacks=1,
 )
 
 

@@ -13,12 +13,12 @@ one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
-from distkit.core.instance import Call, Request
-from distkit.redis.shared import COUNTER, Script
+from distkit.core.instance import Call, Kind, Request
+from distkit.redis.script import COUNTER, Script
 from distkit.testing import driver_of
 from oracle import model
 from oracle.check.events import (
@@ -32,28 +32,46 @@ from oracle.check.events import (
     HearsReply,
     InstanceEvent,
     Joins,
+    KeyIsLost,
     Leaves,
+    Looks,
+    Restarts,
     SnapshotIsRestored,
     SnapshotIsTaken,
     StrangerCalls,
     unhandled,
 )
-from oracle.check.state import NAMES
+from oracle.check.redis_keys import EVERYTHING, counter_key
+from oracle.check.state import NAMES, start
 from oracle.check.trace import Trace
 from oracle.check.transitions import STRANGER
 from tests.harness import wire
 from tests.harness.side_by_side import PREFIX, Backend, SideBySide, _plain, _production
 
 
+class Sent(NamedTuple):
+    """A request as both machines made it, and the label that production's carries if it is an
+    open."""
+
+    request: Request
+    message: model.Message
+    label: str
+
+
 class PlayedInstance:
     """One instance, twice: production's machine and the oracle's, in step."""
 
-    def __init__(self, player: Player, name: str) -> None:
+    def __init__(self, player: Player, name: str, threshold: int, promise: int, seq: int) -> None:
         self.player, self.name = player, name
-        pair = player.world.instances[player.world.join(name)]
-        self.production, self.instance = driver_of(pair.counter).instance, pair.instance
+        world = player.world
+        world.join(name, threshold)
+        world.promise(name, promise)
+        counter, instance, _ = world.instances[name]
+        self.production = driver_of(counter).instance
+        self.production.seq = seq
+        self.instance = instance._replace(seq=seq)
         self.request: Request | None = None
-        self.sent: dict[int, tuple[Request, model.Message]] = {}
+        self.sent = player.requests.setdefault(name, {})
 
     def call(self, steps: tuple[tuple[str, model.Step], ...]) -> None:
         if self.instance.call is not None:
@@ -62,17 +80,28 @@ class PlayedInstance:
         self.instance = model.begin(self.instance, steps)
         self._go_on()
 
+    def look(self, keys: tuple[str, ...], let_go: tuple[str, ...]) -> None:
+        memory = self.instance.memory
+        if self.instance.call is not None or any(memory[key].count for key in let_go):
+            return
+        looks = [_production(key, model.Step(model.LOOK)) for key in (*keys, *let_go)]
+        for key in let_go:
+            self.production.memory.pop(key, None)
+        self.production.begin(Call(looks, Kind.LOOKS))
+        self.instance = model.begin_looking(self.instance, keys, let_go)
+        self._go_on()
+
     def leave(self) -> None:
         if self.instance.call is not None:
             return
-        self.production.begin(Call(leaving=True))
+        self.production.begin(Call(kind=Kind.LEAVE))
         self.instance = model.begin_leaving(self.instance)
         self._go_on()
 
     def hear(self, resent: bool) -> None:
         if self.request is None or self.instance.sent is None:
             return
-        mine, right = self.player.deliver(self.request, self.instance.sent)
+        mine, right = self.player.deliver(self.sent[self.instance.sent.seq])
         self.instance = model.hear(self.instance, right, resent)
         self.request.resent = resent
         self.production.hear(mine)
@@ -94,7 +123,8 @@ class PlayedInstance:
         if call.done:
             failure = self.instance.call.failure
             self.instance, told = model.finish(self.instance)
-            outcomes = [_plain(outcome) for outcome in call.outcomes]
+            # The drops of a leave have no outcomes that anybody is told.
+            outcomes = [_plain(o) for o in call.outcomes] if call.kind is not Kind.LEAVE else []
             failures = [type(call.failure).__name__] if call.failure else []
             right = list(told) or ([failure] if failure else [])
             assert (outcomes or failures) == right, f"{self.name} is told {outcomes}, not {right}"
@@ -103,10 +133,11 @@ class PlayedInstance:
         self.request = self.production.speak()
         assert self.instance.sent is not None
         wall = self.player.world.wall
-        words = tuple(map(wire.text, [*self.request.keys, *self.request.args(wall)]))
-        right_words = wire.request(self.instance.sent, PREFIX, wall)
+        words = tuple(map(wire.text, [*COUNTER.by_hash(self.request, wall)[wire.FIRST_ARG :]]))
+        right_words = wire.request(self.instance.sent, PREFIX, wall, self.production.label)
         assert words == right_words, f"{self.name} sends {words}, not {right_words}"
-        self.sent[self.instance.sent.seq] = (self.request, self.instance.sent)
+        sent = Sent(self.request, self.instance.sent, self.production.label)
+        self.sent[sent.message.seq] = sent
 
     def settle(self) -> None:
         """Answer whatever is under way."""
@@ -119,10 +150,18 @@ class Player:
 
     def __init__(self, trace: Trace, backend: Backend, script: Script = COUNTER) -> None:
         self.trace, self.script = trace, script
-        self.world = SideBySide(backend, trace.bounds.threshold, script)
-        self.played = {n: PlayedInstance(self, n) for n in NAMES[: trace.bounds.instances]}
-        self.requests = {name: played.sent for name, played in self.played.items()}
-        self.snapshots: list[int] = []
+        self.world = SideBySide(backend, max(trace.bounds.thresholds), script)
+        self.played: dict[str, PlayedInstance] = {}
+        # Of every life of an id, because copies of old requests may still arrive.
+        self.requests: dict[str, dict[int, Sent]] = {}
+        for name, slot in zip(NAMES, start(trace.bounds).slots, strict=False):
+            if slot.instance is not None:
+                one = slot.instance
+                self._start(name, one.threshold, one.promise, one.seq)
+        self.snapshots: list[tuple[str, int]] = []
+
+    def _start(self, name: str, threshold: int, promise: int, seq: int = 0) -> None:
+        self.played[name] = PlayedInstance(self, name, threshold, promise, seq)
 
     def play(self) -> None:
         """Play all of it. Raises AssertionError where production and oracle differ."""
@@ -138,15 +177,16 @@ class Player:
                 instance.settle()
                 self.world.check_state()
 
-    def deliver(self, request: Request, message: model.Message) -> tuple[list[int], model.Reply]:
+    def deliver(self, sent: Sent) -> tuple[list[int], model.Reply]:
         """Let a request arrive at both servers; the replies must be equal."""
+        request, message, label = sent
         execute: Any = self.world.backend.admin.execute_command
         command = self.script.by_hash(request, self.world.wall)
         try:
             mine = execute(*command)
         except NoScriptError:
             mine = execute(*self.script.whole(command))
-        self.world.server, right = model.serve(self.world.server, message, self.world.wall)
+        right = self.world._serve(message, mine, label)
         assert mine == wire.reply(right), f"{message} is answered {mine}, not {right}"
         return mine, right
 
@@ -158,27 +198,34 @@ class Player:
             case ClockMoves(ms):
                 self.world.advance(ms)
             case StrangerCalls():
-                self.world._send_raw(STRANGER)
-                self.world.server, _ = model.serve(self.world.server, STRANGER, self.world.wall)
+                self.world._serve(STRANGER, self.world._send_raw(STRANGER))
             case EverythingIsLost():
                 self.world.flush()
-            case SnapshotIsTaken():
-                self.snapshots.append(len(self.world.snapshots))
+            case KeyIsLost(key):
+                self.world.lose(_named(key))
+            case SnapshotIsTaken(key):
+                self.snapshots.append((key, len(self.world.snapshots)))
                 self.world.snapshot()
             case SnapshotIsRestored(number):
-                self.world.roll_back(self.snapshots.pop(number))
+                key, which = self.snapshots.pop(number)
+                if key == EVERYTHING:
+                    self.world.roll_back(which)
+                else:
+                    self.world.restore(_named(key), which)
             case _:
                 raise unhandled(event)
 
     def _act(self, event: InstanceEvent) -> None:
         match event:
-            case Joins(who):
-                self.played[who] = PlayedInstance(self, who)
-                self.requests[who] = self.played[who].sent
+            case Joins(who, threshold, promise) | Restarts(who, threshold, promise):
+                self._start(who, threshold, promise)
             case Crashes(who):
                 del self.played[who]
+                del self.world.instances[who]
             case Calls(who, steps):
                 self.played[who].call(steps)
+            case Looks(who, keys, let_go):
+                self.played[who].look(keys, let_go)
             case Leaves(who):
                 self.played[who].leave()
             case GivesUp(who):
@@ -187,6 +234,11 @@ class Player:
                 self.played[who].hear(resent)
             case CopyArrives(who, message):
                 if message.seq in self.requests[who]:
-                    self.deliver(*self.requests[who][message.seq])
+                    self.deliver(self.requests[who][message.seq])
             case _:
                 raise unhandled(event)
+
+
+def _named(key: str) -> str:
+    """A key of Redis as `SideBySide` names it: a counter's goes by the counter."""
+    return key.removeprefix(counter_key(""))

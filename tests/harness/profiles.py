@@ -46,3 +46,8 @@ def _requested() -> str:
     if profile not in FACTORS:
         raise ValueError(f"HYPOTHESIS_PROFILE must be one of {', '.join(FACTORS)}, not {profile}")
     return profile
+
+
+def is_nightly() -> bool:
+    """Whether the run may take hours."""
+    return _requested() == "nightly"

@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 from distkit import CounterState, StrictInstanceAwareCounter
-from distkit.redis.shared import COUNTER, Script
+from distkit.redis.script import COUNTER, Script
 from distkit.testing import use_script
 from tests.harness import wire
 
@@ -25,10 +25,11 @@ def a_crowd_dies(client: redis.Redis, script: Script = COUNTER, crowd: int = 9_0
     survivor.inc("k")
     root = "distkit:{crowd}:"
     names = [f"dead{i}" for i in range(crowd)]
-    epoch, _, _, *looks = wire.text(client.hget(root + "counter:k", ":")).split()
-    head = " ".join([epoch, "0", str(crowd + 1), *looks])
-    slices: Any = dict.fromkeys(names, "1 0 2 0 0 0 0")
-    client.hset(root + "instances", mapping=dict.fromkeys(names, "0 9 2"))
+    layout, epoch, _, _, *bounds = wire.text(client.hget(root + "counter:k", ":")).split()
+    head = " ".join([layout, epoch, "0", str(crowd + 1), *bounds])
+    slices: Any = dict.fromkeys(names, "1 0 2 9 0 0 0 0")
+    entry = f"{THRESHOLD} {THRESHOLD} 9 0 2 "
+    client.hset(root + "instances", mapping=dict.fromkeys(names, entry))
     client.hset(root + "counter:k", mapping={":": head, **slices})
     now = THRESHOLD
     return survivor.get("k")

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,13 +122,27 @@ class RedisServer:
         binary: which one.
         options: further arguments of its command line.
         tcp: whether it listens on a free loopback port, besides its unix socket.
+        config: the lines of a configuration file, which the server may rewrite: Sentinel needs one.
+        environment: further variables of its environment.
     """
 
-    def __init__(self, binary: Binary, *options: str, tcp: bool = False) -> None:
+    def __init__(
+        self,
+        binary: Binary,
+        *options: str,
+        tcp: bool = False,
+        config: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.binary = binary
+        self._environment = {"PATH": os.defpath, "LC_ALL": "C", **(environment or {})}
         # pytest's tmp_path is too long: a unix socket's path may have only about 100 bytes.
         self.folder = tempfile.mkdtemp(prefix="dk-")
         self.socket = f"{self.folder}/redis.sock"
+        if config:
+            Path(self.folder, "server.conf").write_text(config)
+            options = (f"{self.folder}/server.conf", *options)
+        self._options = options
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
         atexit.register(self.stop)
         for attempts_left in reversed(range(START_ATTEMPTS if tcp else 1)):
@@ -140,16 +154,18 @@ class RedisServer:
                 raise RuntimeError(f"{binary.path} did not start: {self._last_words()}")
 
     def _start(self, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        config = options[:1] if options and not options[0].startswith("--") else ()
         return subprocess.Popen(
             [
-                *(str(self.binary.path), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *(str(self.binary.path), *config, "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--unixsocket", self.socket, "--dir", self.folder),
-                *("--save", "", "--appendonly", "no", "--daemonize", "no", *options),
+                *("--save", "", "--appendonly", "no", "--daemonize", "no"),
+                *options[len(config) :],
             ],
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env={"PATH": os.defpath, "LC_ALL": "C"},
-            preexec_fn=_die_with_the_parent(),
+            env=self._environment,
+            preexec_fn=die_with_the_parent(),
         )
 
     def _answers(self) -> bool:
@@ -171,6 +187,22 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         return redis.Redis(unix_socket_path=self.socket, **options)
+
+    def crash(self) -> None:
+        """Kill it. What it held is lost; `restart` starts it at the same addresses."""
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps its connections and answers nobody, until `thaw`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        self._process = self._start(self._options)
+        assert self._answers(), self._last_words()
 
     def stop(self) -> None:
         """Kill it and remove its files. Calling this again does nothing."""
@@ -206,7 +238,7 @@ def _bound(port: int) -> int:
         return bound
 
 
-def _die_with_the_parent() -> Callable[[], None] | None:
+def die_with_the_parent() -> Callable[[], None] | None:
     """Make a child end with its parent, even if the parent is killed, when atexit does not run.
 
     Only Linux can do this.

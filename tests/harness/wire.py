@@ -6,39 +6,65 @@ compare production with itself.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import redis
 
 from oracle import model
 
+LAYOUT = 1
 FIRST_ARG = 3
 """After EVALSHA, the hash and the number of keys come the script's keys and arguments."""
-WALL = 5
+WALL = 6
 """The index of the wall clock among the script's arguments."""
 
 
 def spell(step: model.Step) -> str:
     """A step as a request spells it ("Steps")."""
-    condition = f"{step.condition.relation[0]}{step.condition.operand}" if step.condition else ""
-    letter = model.OPERATIONS[step.op].letter
-    return f"{condition}{letter}{step.count}" if letter else ""
+    operation = model.OPERATIONS[step.op]
+    if operation.is_read:
+        return operation.letter
+    return f"{_condition(step.condition)}{operation.letter}{step.count}"
 
 
-def request(message: model.Message, prefix: str, wall: int) -> tuple[str, ...]:
+def _condition(condition: model.Condition | None) -> str:
+    if condition is None:
+        return ""
+    if condition == model.ALWAYS:
+        return f"g-{model.LIMIT + 1}"
+    return f"{condition.relation[0]}{condition.operand}"
+
+
+def spell_all(steps: tuple[model.Step, ...]) -> str:
+    """The steps on one counter. The same `inc` several times in a row is spelled once."""
+    words = []
+    for step, same in itertools.groupby(steps):
+        times = len(list(same))
+        once = step.op == "inc" and step.condition is None and times > 1
+        words.append(f"{spell(step)}*{times}" if once else spell(step) * times)
+    return "".join(words)
+
+
+def request(message: model.Message, prefix: str, wall: int, label: str = "") -> tuple[str, ...]:
     """A request as the script's KEYS followed by its ARGV."""
     root = f"distkit:{{{prefix}}}:"
     keys = [root + "instances", root + "keys"]
-    session = 0 if isinstance(message, model.Open) else message.session
-    if isinstance(message, model.Leave):
-        session = -session
-    args: list[object] = [message.instance, session, message.seq, message.acked]
-    args += [message.threshold, wall]
-    args += [message.last] if isinstance(message, model.Open) else []
+    args: list[object] = [message.instance, _session(message), message.seq, message.acked]
+    args += [message.threshold, message.promise, wall]
+    args += [message.last, label] if isinstance(message, model.Open) else []
     for part in message.parts if isinstance(message, model.Request) else ():
         keys.append(f"{root}counter:{part.key}")
-        args += [*part.memory, "".join(map(spell, part.steps))]
+        args += [*part.memory, spell_all(part.steps)]
     return tuple(str(word) for word in [*keys, *args])
+
+
+def _session(message: model.Message) -> str:
+    if isinstance(message, model.Open):
+        return "0"
+    if isinstance(message, model.Leave):
+        return f"-{message.session}"
+    return f"{'+' if message.restores else ''}{message.session}"
 
 
 def reply(message: model.Reply) -> list[int]:
@@ -67,51 +93,87 @@ def with_wall(command: tuple[Any, ...], wall: int) -> list[Any]:
     return words
 
 
+def numbered_by_redis(
+    server: model.Server, request: model.Message, reply: list[int]
+) -> model.Server:
+    """The same server, about to give the session number that Redis has given: Redis takes numbers
+    from its own clock, so that it never gives one twice; the oracle remembers the last one."""
+    if isinstance(request, model.Open) and reply[0] == 1 and reply[1] > server.opened:
+        return server._replace(opened=reply[1] - 1)
+    return server
+
+
 NOTHING_CLOSED = 7
-"""The number of closed sessions that `store` writes. Any number will do."""
+"""The stamp of the last closing that `store` writes. Any number will do."""
 
 
-def store(client: Any, prefix: str, server: model.Server) -> None:
+def store(
+    client: Any, prefix: str, server: model.Server, labels: dict[str, str] | None = None
+) -> None:
     """Write this state of a prefix into an empty Redis. The client may be a pipeline.
 
     Fields that the oracle does not have get values that a real history could have produced. Each
-    counter looks as if its slices had just been searched for dead ones: `oldest` is the oldest
-    heartbeat of their instances. If an instance has no session, its session was closed after that
-    search, which would otherwise have removed its slice.
+    counter looks as if its slices had just been searched: `expires` is the earliest expiry of their
+    owners. If a slice does not count, its session was closed after that search, which would
+    otherwise have removed the slice.
     """
     root = f"distkit:{{{prefix}}}:"
     if server.clock is not None:
-        head = f"{server.clock} {server.wall} {server.opened} {NOTHING_CLOSED}"
-        entries = {name: " ".join(map(str, entry)) for name, entry in server.sessions.items()}
+        numbers = (LAYOUT, server.clock, server.wall, server.opened, NOTHING_CLOSED)
+        head = _text((*numbers, server.due or 0))
+        entries = {
+            name: _entry(session, (labels or {}).get(name, ""))
+            for name, session in server.sessions.items()
+        }
         client.hset(root + "instances", mapping={":": head, **entries})
     for key, counter in server.counters.items():
-        if counter == model.Counter():
-            continue  # the script does not write a counter that is empty
-        sessions = [server.sessions.get(name) for name in counter.slices]
-        beats = [session.heartbeat for session in sessions if session]
-        closed = NOTHING_CLOSED - (None in sessions)
-        high, low = limbs(counter.total)
-        head = f"{counter.epoch} {high} {low} {min(beats, default=server.clock)} {closed}"
+        owners = [
+            owner
+            for name, mine in counter.slices.items()
+            if (owner := server.sessions.get(name)) and owner.number == mine.session
+        ]
+        closed = NOTHING_CLOSED - (len(owners) < len(counter.slices))
+        expires = min((o.heartbeat + o.threshold for o in owners), default=server.clock or 0)
+        head = _text((LAYOUT, counter.epoch, *limbs(counter.total), expires, closed))
         slices = {name: _slice(mine) for name, mine in counter.slices.items()}
         client.hset(f"{root}counter:{key}", mapping={":": head, **slices})
-        client.sadd(root + "keys", key)
+    if server.keys:
+        client.hset(root + "keys", mapping=dict(server.keys))
+
+
+def _entry(session: model.Session, label: str) -> str:
+    expires = session.heartbeat + session.threshold
+    numbers = (expires, session.threshold, session.number, int(session.fresh), session.seq)
+    return f"{_text(numbers)} {label}"
 
 
 def _slice(mine: model.Slice) -> str:
     before = mine.before
     record = (*limbs(before.total), before.epoch, before.count)
-    return " ".join(map(str, (mine.count, mine.epoch, mine.seq, *record)))
+    return _text((mine.count, mine.epoch, mine.seq, mine.session, *record))
+
+
+def _text(numbers: tuple[int, ...]) -> str:
+    return " ".join(map(str, numbers))
 
 
 class Stored:
-    """What Redis holds for one prefix: the oracle's state, and the fields that only Redis has."""
+    """What Redis holds for one prefix: the oracle's state, and the fields that only Redis has.
+
+    Attributes:
+        server: the state as the oracle would hold it.
+        labels: of each instance that has a session.
+        closed: the stamp of the last closing.
+        totals, expires, closed_of: of each counter, the rest of its head: the total; the bound of
+            the expiries; the stamp at the last search.
+    """
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         root = f"distkit:{{{prefix}}}:"
         names = sorted(text(name) for name in client.keys(root.replace("{", "\\{") + "*"))
         pipeline = client.pipeline(transaction=False)
         for name in names:
-            (pipeline.smembers if name == root + "keys" else pipeline.hgetall)(name)
+            pipeline.hgetall(name)
         self._read(root, dict(zip(names, pipeline.execute(), strict=True)))
 
     @classmethod
@@ -122,34 +184,62 @@ class Stored:
         return stored
 
     def _read(self, root: str, everything: dict[str, Any]) -> None:
-        self.keys = {text(key) for key in everything.pop(root + "keys", set())}
         hashes = {
             name.removeprefix(root): {text(k): text(v) for k, v in fields.items()}
             for name, fields in everything.items()
             if fields
         }
+        keys = {key: int(epoch) for key, epoch in hashes.pop("keys", {}).items()}
+        self.server = model.Server()
+        self.closed = 0
+        self.labels: dict[str, str] = {}
         self._read_instances(hashes.pop("instances", {}))
-        self.counters: dict[str, model.Counter] = {}
+        counters: dict[str, model.Counter] = {}
         self.totals: dict[str, int] = {}
-        self.oldest: dict[str, int] = {}
+        self.expires: dict[str, int] = {}
         self.closed_of: dict[str, int] = {}
         for name, fields in hashes.items():
-            self._read_counter(name.removeprefix("counter:"), fields)
+            key = name.removeprefix("counter:")
+            counters[key] = self._counter(key, fields)
+        self.server = self.server._replace(counters=model.Map(counters), keys=model.Map(keys))
 
     def _read_instances(self, fields: dict[str, str]) -> None:
-        head = _numbers(fields.pop(":", "0 0 0 0"))
-        self.clock, self.wall, self.opened, self.closed = head
-        self.sessions = {name: model.Session(*_numbers(field)) for name, field in fields.items()}
+        if not fields:
+            return
+        layout, clock, wall, opened, closed, due = _numbers(fields.pop(":"))
+        assert layout == LAYOUT
+        sessions = {}
+        for name, field in fields.items():
+            *numbers, self.labels[name] = field.split(" ", 5)
+            expires, threshold, number, fresh, seq = map(int, numbers)
+            entry = (expires - threshold, threshold, number, seq, bool(fresh))
+            sessions[name] = model.Session(*entry)
+        self.closed = closed
+        self.server = model.Server(clock, wall, due or None, opened, model.Map(sessions))
 
-    def _read_counter(self, key: str, fields: dict[str, str]) -> None:
-        epoch, high, low, self.oldest[key], self.closed_of[key] = _numbers(fields.pop(":"))
+    def _counter(self, key: str, fields: dict[str, str]) -> model.Counter:
+        layout, epoch, high, low, self.expires[key], self.closed_of[key] = _numbers(fields.pop(":"))
+        assert layout == LAYOUT
+        self.totals[key] = high * 2**53 + low
         slices = {}
         for name, field in fields.items():
-            count, made_in, seq, old_high, old_low, *view = _numbers(field)
+            count, made_in, seq, session, old_high, old_low, *view = _numbers(field)
             before = model.View(old_high * 2**53 + old_low, *view)
-            slices[name] = model.Slice(count, made_in, seq, before)
-        self.counters[key] = model.Counter(epoch, model.Map(slices))
-        self.totals[key] = high * 2**53 + low
+            slices[name] = model.Slice(count, made_in, seq, session, before)
+        return model.Counter(epoch, model.Map(slices))
+
+    def check_what_only_redis_keeps(self) -> None:
+        """Totals are sums (R7), and a counter that seems to need no search has only slices that
+        count (R8, R17)."""
+        for key, counter in self.server.counters.items():
+            assert self.totals[key] == counter.total, f"R7: the total of {key!r}"
+            if self.closed_of[key] != self.closed:
+                continue
+            for name, mine in counter.slices.items():
+                owner = self.server.sessions.get(name)
+                assert owner, f"R8: {name}, who has a slice of {key!r}, has no session"
+                assert owner.number == mine.session, f"R17: the slice of {name} of {key!r}"
+                assert self.expires[key] <= owner.heartbeat + owner.threshold, f"R8: {key!r}"
 
 
 def _numbers(field: str) -> list[int]:

@@ -47,7 +47,8 @@ def _public(kind: type) -> set[str]:
 
 
 def test_it_has_every_public_name() -> None:
-    assert _public(InMemoryCounter) == _public(StrictInstanceAwareCounter)
+    """But `inspect`, which shows what a Redis holds."""
+    assert _public(InMemoryCounter) == _public(StrictInstanceAwareCounter) - {"inspect"}
     for name in _public(InMemoryCounter) - {"instance_id"}:
         mine, right = (
             list(inspect.signature(getattr(kind, name)).parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oracle.check.broken import BROKEN
 from oracle.check.call_kinds import kinds
-from oracle.check.events import Calls, GivesUp, HearsReply
+from oracle.check.events import Calls, GivesUp, HearsReply, StrangerCalls
 from oracle.check.search import explore
 from oracle.check.state import Bounds, start
 from oracle.check.world import events, perform
@@ -22,23 +22,26 @@ def test_a_world_of_one_heartbeat_is_counted_by_hand() -> None:
     6. its reply was heard, and the call is over.
 
     A copy of the open that arrives late changes nothing: before the request has arrived it is a
-    retry, and afterwards it is late.
+    retry, and afterwards it is late. States 1 and 2 exist once more, with a server whose clock a
+    stranger's request has started.
     """
     result = explore(Bounds(1, operations=1, kinds=kinds("heartbeat")))
-    assert result.states == 6
+    assert result.states == 6 + 2
     assert result.depth == 3, "1, 2, 4, 6"
     assert not result.violation
     assert not result.trace
     # 1-2, 2-3, 2-4 by the first reply, 3-4 by a later one, 4-5, 4-6 and 5-6. A reply to a request
     # that was sent twice leads to the same state as a reply to one that was sent once: 2-4 and 4-6
-    # count twice.
-    assert result.transitions == 9
+    # count twice. With the stranger's clock, 1-2, 2-3 and twice 2-4 again, and the two events that
+    # start it.
+    assert result.transitions == 9 + 4 + 2
 
 
 def test_an_event_leads_where_the_machine_goes() -> None:
     world = start(Bounds(1, operations=1, kinds=kinds("inc"), give_ups=1))
-    (call,) = events(world)
+    call, stranger = events(world)
     assert isinstance(call, Calls)
+    assert isinstance(stranger, StrangerCalls)
     world = perform(world, call)
     (opening,) = world.slots[0].network
     assert isinstance(opening, Open)

@@ -1,84 +1,95 @@
-"""The bounded worlds that the suite explores to the end. `spec/explored.json` has their counts.
+"""`make explored`: explore the worlds of the suite `quick` again, and write what comes of it.
 
-When the protocol changes, so do the counts: `make explored` explores these worlds again, and writes
-the manifest and the table in `spec/VERIFICATION.md`.
+That is needed whenever the protocol, or what can happen in a world, has changed: the suite compares
+the counts of its worlds with `spec/explored.json`, and the tables of `spec/VERIFICATION.md` with it
+and with the broken protocols. The worlds of the suite `full` that are not in `quick` take hours;
+`python -m oracle explore --suite full --manifest spec/explored.json` explores those that are
+missing there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
 
-from oracle.check.call_kinds import CallKind, kinds
-from oracle.check.fast.search import Options
-from oracle.check.state import Bounds
-from oracle.cli.explore import Run
+from oracle.check.broken import BROKEN
+from oracle.check.fast.search import explore
+from oracle.check.suite import worlds
+from oracle.check.trace import decode_bounds
+from oracle.cli.explore import command_of
 from oracle.cli.manifest import Entry, entry, read_manifest, write_manifest
-from oracle.model import OPERATIONS
+from oracle.model import VERSION
 
 SPEC = Path(__file__).parents[2] / "spec"
 MANIFEST = SPEC / "explored.json"
 PAGE = SPEC / "VERIFICATION.md"
-BEGIN, END = "<!-- explored -->\n", "<!-- end -->\n"
-"""The table of explored worlds stands between these lines of the page."""
 
-INC_SET, INC_GET = kinds("inc,set"), kinds("inc,get")
-EVERY_OPERATION: tuple[CallKind, ...] = kinds(",".join(OPERATIONS))
+LARGEST = 20
+"""How many worlds the page lists."""
 
-WORLDS = {
-    "two calls of every kind, given up": Bounds(give_ups=2),
-    "two calls of every kind, linearizable": Bounds(
-        threshold=3, ticks=1, crashes=1, give_ups=1, linear=True
-    ),
-    "two operations, and a clock that moves twice": Bounds(
-        kinds=EVERY_OPERATION, ticks=2, crashes=1, give_ups=1
-    ),
-    "calls of two steps": Bounds(
-        kinds=kinds("inc_then_set,set_if_then_inc,get_then_set_on_instance,leave"),
-        ticks=1,
-        crashes=1,
-        give_ups=1,
-        linear=True,
-    ),
-    "two counters": Bounds(keys=2, kinds=INC_SET, give_ups=1),
-    "three instances": Bounds(3, kinds=kinds("inc,delete"), give_ups=1),
-    "a new instance and a crash": Bounds(1, joins=1, crashes=1, give_ups=1),
-    "everything lost": Bounds(operations=1, losses=1, give_ups=1),
-    "everything lost twice": Bounds(operations=1, kinds=INC_SET, losses=2),
-    "two calls, and everything lost": Bounds(kinds=INC_GET, losses=1),
-    "a rollback": Bounds(operations=1, rollbacks=1, give_ups=1),
-    "two rollbacks": Bounds(operations=1, kinds=INC_SET, rollbacks=2),
-    "two calls and a rollback": Bounds(kinds=INC_SET, rollbacks=1),
-    "a loss, a rollback and a clock": Bounds(
-        operations=1, kinds=INC_SET, losses=1, rollbacks=1, ticks=1
-    ),
-}
+END = "<!-- end -->\n"
+
+
+def with_table(page: str, name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The page with a table between the lines `<!-- name -->` and `<!-- end -->`."""
+    begin = f"<!-- {name} -->\n"
+    before, found, rest = page.partition(begin)
+    assert found, f"the page has no line {begin!r}"
+    table = [head, ["---"] * len(head), *rows]
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([before + begin, *lines, "", END + rest.partition(END)[2]])
+
+
+def with_largest(page: str, entries: Iterable[Entry]) -> str:
+    """The page with a table of the largest of these worlds."""
+    largest = sorted(entries, key=lambda world: -world["distinct_states"])[:LARGEST]
+    rows = [
+        [
+            *(f"{world[name]:,}" for name in ("distinct_states", "transitions")),
+            f"{world['depth']}",
+            f"`{world['command'].removeprefix('python -m oracle explore ')}`",
+        ]
+        for world in largest
+    ]
+    return with_table(page, "largest", ("states", "transitions", "depth", "world"), rows)
+
+
+def with_totals(page: str, entries: Iterable[Entry]) -> str:
+    """The page with a table of how much was explored in all."""
+    all_worlds = [(decode_bounds(world["bounds"]), world["distinct_states"]) for world in entries]
+    sums = {
+        "in all": [states for _, states in all_worlds],
+        "in which Redis loses everything": [n for b, n in all_worlds if b.losses],
+        "in which Redis loses one key": [n for b, n in all_worlds if b.key_losses],
+        "in which Redis falls back to an earlier state": [n for b, n in all_worlds if b.rollbacks],
+        "in which one key falls back": [n for b, n in all_worlds if b.key_rollbacks],
+        "in which an id is used again": [n for b, n in all_worlds if b.reuses],
+        "with promises and a clock": [n for b, n in all_worlds if any(b.promises) and b.ticks],
+        "with different thresholds": [n for b, n in all_worlds if len(b.thresholds) > 1],
+    }
+    rows = [[what, f"{len(states)}", f"{sum(states):,}"] for what, states in sums.items()]
+    return with_table(page, "totals", ("worlds", "how many", "states"), rows)
+
+
+def with_broken(page: str, events: dict[str, int]) -> str:
+    """The page with a table of the broken protocols: how many events their shortest traces have."""
+    rows = [[name, broken.breaks, f"{events[name]}"] for name, broken in BROKEN.items()]
+    return with_table(page, "broken", ("what is wrong", "what it breaks", "events"), rows)
 
 
 def main() -> None:
-    """Explore every world, and write what comes of it into the manifest."""
-    for name, bounds in WORLDS.items():
-        run = Run(bounds, "right", Options(), processes=1)
-        found = run.explore(lambda _: None)
-        click.echo(f"{name}: {found.states:,} states, {found.violation or 'nothing found'}")
-        write_manifest(MANIFEST, read_manifest(MANIFEST), entry(bounds, run.command, found))
-    PAGE.write_text(page_with_table(read_manifest(MANIFEST)), "utf-8")
-
-
-def page_with_table(worlds: list[Entry]) -> str:
-    """The page with a table of these worlds, the largest first."""
-    rows = [
-        f"| {world['distinct_states']:,} | {world['states_before_symmetry']:,} "
-        f"| {world['transitions']:,} | {world['depth']} "
-        f"| `{world['command'].removeprefix('python -m oracle explore ')}` |"
-        for world in sorted(worlds, key=lambda world: -world["distinct_states"])
-        if world["finished"] and not world["found"]
-    ]
-    head = ["| states | before symmetry | transitions | depth | world |", "|---|---|---|---|---|"]
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    return "\n".join([before + BEGIN, *head, *rows, "", END + after])
+    """Explore every world of the suite `quick`, and every broken protocol; write what was found."""
+    for bounds in worlds("quick"):
+        found = explore(bounds)
+        click.echo(f"{found.states:,} states, {found.violation or 'nothing found'}: {bounds}")
+        entries = [world for world in read_manifest(MANIFEST) if world["protocol"] == VERSION]
+        write_manifest(MANIFEST, entries, entry(bounds, command_of(bounds), found))
+    events = {name: len(explore(b.bounds, b.protocol).trace) for name, b in BROKEN.items()}
+    entries = read_manifest(MANIFEST)
+    page = with_broken(PAGE.read_text("utf-8"), events)
+    PAGE.write_text(with_totals(with_largest(page, entries), entries), "utf-8")
 
 
 if __name__ == "__main__":

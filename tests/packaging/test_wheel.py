@@ -74,9 +74,11 @@ HIDE = "import sys, runpy; sys.modules[{!r}] = None; runpy.run_module({!r}, run_
     ("module", "package", "extra"),
     [
         ("oracle", "click", "oracle"),
-        ("oracle", "hypothesis", "oracle"),
+        ("oracle", "fastjsonschema", "oracle"),
         ("oracle", "numpy", "oracle"),
         ("oracle", "rich", "oracle"),
+        ("distkit", "click", "cli"),
+        ("distkit", "rich", "cli"),
         ("distkit.demo", "rich", "demo"),
         ("distkit.demo", "fakeredis", "demo"),
     ],

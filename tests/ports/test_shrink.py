@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oracle.conform.lines import History, Line
+from oracle.conform.lines import Line
 from oracle.conform.shrink import MOST_PLAYS, shrink
+from oracle.conform.traces import History
 from oracle.model import LIMIT
 
 

@@ -1,6 +1,6 @@
 """Ports that are wrong on purpose: `python -m tests.ports.wrong_port FAULT`.
 
-Each is the Python port with a few lines changed. `verify` must find every one of them, and shrink
+Each is the Python port with a few lines changed. The suite must find every one of them, and shrink
 it; tests/ports/test_ports.py has the rules that they break.
 """
 

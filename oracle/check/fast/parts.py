@@ -7,17 +7,22 @@ exact numbers of its parts. It is not a hash, so no state can be missed by a col
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from oracle.check.fast.tables import Array, Attribute, Interner, Table, TooLarge
-from oracle.check.state import Bounds, Context, Slot, World
+from oracle.check.state import MORE, ONE_KEY, Bounds, Context, Slot, World
+from oracle.check.transitions import Past
 from oracle.model import Server
 
-CONTEXT, SERVER, SLOT, PLACE = 20, 24, 20, 3
+CONTEXT, SERVER, SLOT, PLACE = 22, 24, 20, 3
 """How many bits the number of a part has as the argument of a table; PLACE is that of a slot's
 place in the world."""
+
+PASTS = [Past(*both) for both in product((0, ONE_KEY, MORE), (False, True))]
+"""Every past, by its number."""
 
 ROOM = 63
 """How many bits there are for the number of a world."""
@@ -90,17 +95,17 @@ class Parts:
     """The parts of the worlds that were met so far."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.places: int = bounds.instances + bounds.joins
+        self.places = bounds.instances + bounds.joins
         self.servers: Interner[Server] = Interner("states of the server", SERVER)
         self.slots: Interner[Slot] = Interner("states of an instance", SLOT)
         self.contexts: Interner[Context] = Interner("contexts", CONTEXT)
-        self.lossy: Attribute[Context] = Attribute(self.contexts, lambda context: context.lossy)
+        self.past = Attribute(self.contexts, lambda context: PASTS.index(Past.of(context)))
 
         # Few contexts go with a server: numbering the two together leaves more bits for slots.
-        self._commons: Interner[tuple[int, int]] = Interner("contexts with a server", 62)
-        self._context_of = Attribute(self._commons, lambda common: common[0])
-        self._server_of = Attribute(self._commons, lambda common: common[1])
-        self._common = Table((CONTEXT, SERVER), lambda *common: self._commons.number(common))
+        self.commons: Interner[tuple[int, int]] = Interner("contexts with a server", 62)
+        self.context_of = Attribute(self.commons, lambda common: common[0])
+        self.server_of = Attribute(self.commons, lambda common: common[1])
+        self.common = Table((CONTEXT, SERVER), lambda *common: self.commons.number(common))
 
     def intern(self, world: World) -> Worlds:
         """One world as numbers. Its wall clock has to be 0: reduced worlds are in relative time."""
@@ -122,14 +127,14 @@ class Parts:
 
     def layout(self) -> Layout:
         """The narrowest layout for the parts that were met so far."""
-        commons, slots = self._commons.values, self.slots.values
+        commons, slots = self.commons.values, self.slots.values
         return Layout(len(commons).bit_length(), len(slots).bit_length(), self.places)
 
     def split(self, worlds: Worlds) -> tuple[Array, ...]:
         """What a layout packs: the number of the context with the server, and those of the
         slots."""
-        return self._common.of(worlds.contexts, worlds.servers), *worlds.slots
+        return self.common.of(worlds.contexts, worlds.servers), *worlds.slots
 
     def join(self, parts: Sequence[Array]) -> Worlds:
         common, *slots = parts
-        return Worlds(self._context_of.of(common), self._server_of.of(common), tuple(slots))
+        return Worlds(self.context_of.of(common), self.server_of.of(common), tuple(slots))

@@ -12,43 +12,66 @@ The arguments about records and requests are about `model.serve`. The protocols 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from oracle.check.state import Context, Slot, World
-from oracle.model import Counter, Leave, Map, Message, Open, Server, Session, View
+from oracle.check.call_kinds import LEAVE
+from oracle.check.state import MORE, Context, Slot, World
+from oracle.model import Counter, Leave, Map, Message, Open, Server, View
 
-REDUCTIONS = ("time", "records", "requests", "names")
+REDUCTIONS = ("time", "past", "records", "requests", "names")
 """All of them, in the order in which they are applied."""
 
 
 # --- Time -----------------------------------------------------------------------------------------
 
 
-def relative_time(server: Server, wall: int, threshold: int) -> Server:
+def relative_time(server: Server, wall: int) -> Server:
     """Only differences of time matter, so the wall clock and the server's time are set to 0.
 
     The machine reads the wall clock only as `wall - last wall` (R3), and its own time T only as `T
-    - heartbeat` (R5). So it changes no reply to add a number to both walls, or to T and to every
-    heartbeat. T - heartbeat is only compared with the threshold D, which all instances share, and
-    only grows until it is 0 again: D or more may count as D. A server that no request has reached
-    has no time.
+    - heartbeat` (R5) and `due - T` (R19). So it changes no reply to add a number to both walls, or
+    to T, to every heartbeat and to `due`. T - heartbeat is only compared with the session's
+    threshold D, and only grows until it is 0 again: D or more may count as D. (A leave compares
+    `due` with the heartbeat and the instance's promise. A promise is less than the threshold, and
+    `due` is not before T: after D or more of silence they differ, and so they do if D or more
+    counts as D.) A server that no request has reached has no time.
     """
     now = server.clock
     if now is None:
         return server
     sessions = {
-        name: Session(max(session.heartbeat - now, -threshold), session.number, session.seq)
+        name: session._replace(heartbeat=max(session.heartbeat - now, -session.threshold))
         for name, session in server.sessions.items()
     }
-    return server._replace(clock=0, wall=server.wall - wall, sessions=Map(sessions))
+    due = None if server.due is None else server.due - now
+    return server._replace(clock=0, wall=server.wall - wall, due=due, sessions=Map(sessions))
 
 
-def relative_world(world: World, threshold: int) -> World:
+def relative_world(world: World) -> World:
     """A world whose server and snapshots are in relative time."""
     wall, server, context, slots = world
-    snapshots = tuple(relative_time(snapshot, wall, threshold) for snapshot in context.snapshots)
-    server = relative_time(server, wall, threshold)
-    return World(0, server, context._replace(snapshots=snapshots), slots)
+    context = with_snapshots(context, lambda held: relative_time(held, wall))
+    return World(0, relative_time(server, wall), context, slots)
+
+
+def with_snapshots(context: Context, change: Callable[[Server], Server]) -> Context:
+    """The context with its snapshots changed."""
+    if not context.snapshots:
+        return context
+    snapshots = tuple(copy._replace(held=change(copy.held)) for copy in context.snapshots)
+    return context._replace(snapshots=snapshots)
+
+
+# --- The past -------------------------------------------------------------------------------------
+
+
+def without_past(slot: Slot, rolled_back: int) -> Slot:
+    """After a rollback, what earlier answers told is never asked for: the properties that compare
+    answers with earlier ones hold only until then (`oracle.check.transitions`)."""
+    if rolled_back:
+        slot = slot._replace(last_run=(0, 0))
+    return slot._replace(first_record=()) if rolled_back == MORE else slot
 
 
 # --- Completion records ---------------------------------------------------------------------------
@@ -88,20 +111,21 @@ class Future(NamedTuple):
     """What the context says about the requests that can still do anything.
 
     Attributes:
-        lossless: whether Redis has lost nothing and never will. still: whether no entry can vanish
-        any more because of time or a leave: the clock never moves
-            again, and no instance begins to leave.
+        forward: whether Redis never falls back to an earlier state from now on.
+        still: whether no entry can vanish any more because of time, a leave or a loss: the clock
+            never moves again, no instance begins to leave, and Redis has lost nothing and never
+            will.
     """
 
-    lossless: bool
+    forward: bool
     still: bool
 
 
 def future(context: Context) -> Future:
     left = context.left
-    lossless = not (context.lossy or left.losses or left.rollbacks)
-    may_leave = left.operations and any(kind.leaving for kind in (*left.first, *left.kinds))
-    return Future(lossless, not left.ticks and not may_leave)
+    may_leave = left.operations and LEAVE in (*left.first, *left.kinds)
+    lossless = not context.lossy and not left.may_lose
+    return Future(not left.may_roll_back, lossless and not left.ticks and not may_leave)
 
 
 class RequestHorizon(NamedTuple):
@@ -115,17 +139,17 @@ class RequestHorizon(NamedTuple):
 
 
 NO_HORIZON = RequestHorizon(0, 0, False)
-"""Where Redis may lose writes, any request may still do something."""
+"""Where Redis may fall back to an earlier state, any request may still do something."""
 
 
-def request_horizon(server: Server, name: str, ahead: Future, threshold: int) -> RequestHorizon:
+def request_horizon(server: Server, name: str, ahead: Future) -> RequestHorizon:
     """The horizon of one instance's requests, for a server in relative time."""
-    if not ahead.lossless:
+    if not ahead.forward:
         return NO_HORIZON
     session = server.sessions.get(name)
     lag = max(0, -server.wall)  # time that the server has not read yet, but may read at any moment
     lasting = ahead.still and all(
-        lag - session.heartbeat < threshold for session in server.sessions.values()
+        lag - session.heartbeat < session.threshold for session in server.sessions.values()
     )
     if session is None:
         return RequestHorizon(0, -1, lasting)
@@ -135,21 +159,20 @@ def request_horizon(server: Server, name: str, ahead: Future, threshold: int) ->
 def without_spent_requests(slot: Slot, horizon: RequestHorizon) -> Slot:
     """A copy that can do nothing, now or later, need not be kept in the network.
 
-    While Redis loses nothing, the number of a session is given out once, and its last seq only
-    grows. So a request of a session that is over will always be told that there is none, and a
+    The number of a session is given out once, whatever is lost. While Redis does not fall back to
+    an earlier state, a session that is over stays over, and the last seq of one that is not over
+    only grows. So a request of a session that is over will always be told that there is none, and a
     request older than the last one of its session will be late until that session is over. The
     request in flight is kept, because its copies matter to what its sender knows. An open is late
-    for ever only if its instance's entry cannot vanish: time stands still, no instance is dead, and
-    no leave is under way.
+    for ever only if its instance's entry cannot vanish: nothing is lost, time stands still, no
+    instance is dead, and no leave is under way.
 
     Such a copy still makes the server read the clock. The event `StrangerCalls` does so too.
     """
     if horizon == NO_HORIZON or not slot.network:
         return slot
     sent = slot.instance.sent if slot.instance is not None else None
-    lasting = horizon.lasting and not any(
-        isinstance(message, Leave) and _can_act(message, horizon) for message in slot.network
-    )
+    lasting = horizon.lasting and not _may_leave(slot, horizon)
     kept = [
         message
         for message in slot.network
@@ -158,6 +181,14 @@ def without_spent_requests(slot: Slot, horizon: RequestHorizon) -> Slot:
         or (isinstance(message, Open) and not lasting)
     ]
     return slot if len(kept) == len(slot.network) else slot._replace(network=frozenset(kept))
+
+
+def _may_leave(slot: Slot, horizon: RequestHorizon) -> bool:
+    """Whether the instance is leaving, or a leave of it may still arrive."""
+    call = slot.instance.call if slot.instance is not None else None
+    if call is not None and call.leaving:
+        return True
+    return any(isinstance(one, Leave) and _can_act(one, horizon) for one in slot.network)
 
 
 def _can_act(message: Message, horizon: RequestHorizon) -> bool:
@@ -187,7 +218,6 @@ def rename_server(server: Server, names: dict[str, str]) -> Server:
 def rename_context(context: Context, names: dict[str, str]) -> Context:
     """The snapshots and the linearizations under other names."""
     orders = context.linearizations
-    return context._replace(
-        snapshots=tuple(rename_server(snapshot, names) for snapshot in context.snapshots),
-        linearizations=orders and Map({key: each.rename(names) for key, each in orders.items()}),
-    )
+    renamed = orders and Map({key: each.rename(names) for key, each in orders.items()})
+    context = with_snapshots(context, lambda held: rename_server(held, names))
+    return context._replace(linearizations=renamed)

@@ -26,16 +26,15 @@ class Space:
     def __init__(
         self, bounds: Bounds, protocol: Protocol = RIGHT, *, symmetry: bool = True
     ) -> None:
-        self._threshold = bounds.threshold
-        self.parts: Parts = Parts(bounds)
-        self.next: Successors = Successors(self.parts, bounds, protocol)
-        self.forgetting: Forgetting = Forgetting(self.parts, bounds, protocol)
-        self.symmetry: Symmetry = Symmetry(self.parts, applies=symmetry)
-        self.quiescence: QuiescenceCheck = QuiescenceCheck(self.parts, bounds, protocol)
+        self.parts = Parts(bounds)
+        self.next = Successors(self.parts, bounds, protocol)
+        self.forgetting = Forgetting(self.parts, bounds, protocol)
+        self.symmetry = Symmetry(self.parts, applies=symmetry)
+        self.quiescence = QuiescenceCheck(self.parts, protocol)
 
     def reduced(self, world: World) -> Worlds:
         """One world after the reductions."""
-        worlds = self.parts.intern(relative_world(world, self._threshold))
+        worlds = self.parts.intern(relative_world(world))
         for place in range(self.parts.places):
             worlds = self.forgetting.without_records(worlds, place)
         return self._reduced(worlds)
@@ -67,4 +66,5 @@ class Space:
                 yield origins, self.forgetting.without_records(after, place)
 
     def _reduced(self, worlds: Worlds) -> Worlds:
+        worlds = self.forgetting.without_past(worlds)
         return self.symmetry.representatives(self.forgetting.without_spent_requests(worlds))

@@ -1,0 +1,1 @@
+"""The commands of `distkit`: see, check, remove, measure. Only this room draws and parses."""

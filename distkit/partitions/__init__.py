@@ -1,0 +1,1 @@
+"""Counters whose prefix is divided into partitions (R21)."""
