@@ -11,6 +11,7 @@ from typing import Any, cast, overload
 import distkit.asyncio
 from distkit.base import Driver
 from distkit.counter import StrictInstanceAwareCounter
+from distkit.partitions.shared import Partitions
 from distkit.redis.script import Script
 from distkit.tasks import TaskDriver
 from distkit.threads import ThreadDriver
@@ -30,14 +31,14 @@ def driver_of(
     the first partition.
     """
     driver: Any = counter._driver
-    first: Any = driver if isinstance(driver, Driver) else driver.driver(0)
+    first: Any = driver.driver(0) if isinstance(driver, Partitions) else driver
     return cast(ThreadDriver | TaskDriver, first)
 
 
 def drivers_of(counter: Any) -> list[Driver]:
     """The drivers of the partitions that were used (R21)."""
     driver: Any = counter._driver
-    return [driver] if isinstance(driver, Driver) else driver.used()
+    return driver.used() if isinstance(driver, Partitions) else [driver]
 
 
 def use_script(counter: Any, script: Script) -> None:

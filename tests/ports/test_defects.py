@@ -35,7 +35,7 @@ QUICK = {
     "leaving keeps the session": "vectors",
     "totals are added up as doubles": "matrix",
     "of a bad key and a bad count the count is reported": "matrix",
-    "only the first 100 slices are restored": "matrix",
+    "only the first 100 slices are restored": "vectors",
     "without a session, leaving does not forget the counts": "faults",
     "acked is always 0, so that lost writes are not found": "faults",
     "seq is not raised after late": "faults",
