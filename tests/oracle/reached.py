@@ -30,7 +30,6 @@ from oracle.model.messages import Part
 from oracle.model.operations import DROP, LOOK
 from oracle.model.state import Counter as Stored
 
-
 EVERYTHING = {
     *("get", "inc", "set", "set_on_instance", "delete", "delete_on_instance"),
     *("inc on a condition that holds", "inc on a condition that does not hold"),
