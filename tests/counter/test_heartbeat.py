@@ -7,11 +7,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import fakeredis
 import pytest
 
 from distkit import StrictInstanceAwareCounter
+from distkit.core.instance import Reply, Request
 from distkit.core.pulse import BEATS, RETRIES
 from distkit.testing import driver_of
 from distkit.threads import Heart
@@ -76,6 +78,47 @@ def test_a_task_that_has_left_its_block_is_heard_no_more(world: World) -> None:
         return world.requests - before
 
     assert world.run(live()) == 0
+
+
+def test_a_task_whose_heartbeat_failed_goes_back_to_its_usual_interval(world: World) -> None:
+    counter, sent = world.join(), list[float]()
+
+    async def live() -> None:
+        driver = driver_of(counter)
+        send = driver.send
+
+        async def noted(request: Request) -> Reply:
+            sent.append(world.loop.time() * 1000)
+            return await send(request)
+
+        driver.send = noted
+        async with counter:
+            await counter.inc("k")
+            world.failures.append(REQUEST_LOST)
+            await asyncio.sleep(3.2 * world.threshold_ms / 1000)
+
+    world.run(live())
+    parts = [(after - before) / world.threshold_ms for before, after in pairwise(sent)]
+    waits = [part for part in parts if part > 1 / 20]  # some heartbeats take several requests
+    assert waits[:4] == pytest.approx([1 / BEATS, 1 / RETRIES, 1 / BEATS, 1 / BEATS], abs=0.02)
+
+
+def test_idle_instances_do_not_stop_the_time_of_those_that_died(world: World) -> None:
+    """Each heartbeat comes before the one that was promised is overdue (R19). If it came later,
+    Redis would look as if it had been out of reach, and nobody would ever be dead (R5)."""
+    counter, crashed = world.join(), world.join()
+
+    async def live() -> None:
+        async with counter:
+            await counter.inc("k")
+            await crashed.inc("k")
+            step = world.threshold_ms / 1000 / LOOKS
+            await asyncio.sleep((LOOKS - 2) * step)
+            assert await world.total("k") == 2
+            await asyncio.sleep(4 * step)
+            assert await world.total("k") == 1
+
+    world.run(live())
 
 
 # --- Threads -------------------------------------------------------------------------------------
@@ -153,3 +196,23 @@ def test_a_thread_whose_heartbeat_fails_tries_again_sooner(
     heart.run()
     beat, again = 1.2 / BEATS, 1.2 / RETRIES
     assert event.waits_s[:3] == [beat, again, beat]
+
+
+def test_a_block_ends_when_its_heartbeat_thread_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the thread is in the middle of a heartbeat: it must not speak after the leave."""
+    counter = StrictInstanceAwareCounter(fakeredis.FakeRedis(), "p", dead_instance_threshold_ms=90)
+    driver = driver_of(counter)
+    began, may_end = threading.Event(), threading.Event()
+
+    def clean_up() -> None:
+        began.set()
+        may_end.wait(10)
+
+    monkeypatch.setattr(driver, "clean_up", clean_up)
+    with counter:
+        heart = driver.heart
+        assert heart is not None
+        assert began.wait(10)
+        threading.Timer(0.2, may_end.set).start()
+    assert not heart.is_alive()
+    assert driver.heart is None

@@ -30,6 +30,31 @@ from oracle.model.messages import Part
 from oracle.model.operations import DROP, LOOK
 from oracle.model.state import Counter as Stored
 
+EVERYTHING = {
+    *("get", "inc", "set", "set_on_instance", "delete", "delete_on_instance"),
+    *("inc on a condition that holds", "inc on a condition that does not hold"),
+    *("set on a condition that holds", "set on a condition that does not hold"),
+    "set_on_instance on a condition that holds",
+    "set_on_instance on a condition that does not hold",
+    *("a new request", "a retry", "a late copy executes nothing", "a session is gone"),
+    *("an open makes a session", "an open gets the same session", "an open is late"),
+    *("an open replaces a session", "an open closes sessions", "an open finds lost writes"),
+    *("an open replaces the session of a late copy", "an instance leaves"),
+    *("lost writes are found", "a listed counter is found lost"),
+    *("a count is restored", "a remembered epoch is restored"),
+    *("a slice is restored in a newer epoch", "slices become stale"),
+    *("a dead slice is removed", "a slice of an earlier session is removed"),
+    *("a counter is listed", "a counter is listed again", "a counter is not there"),
+    *("a counter vanishes", "a counter vanishes but for its epoch"),
+    "a counter of an epoch is made again",
+    *("a look removes a slice", "a look removes none"),
+    *("a drop removes a slice", "a drop removes none"),
+    *("a promise is raised", "a promise is taken back", "a broken promise stops the time"),
+    "the wall clock has jumped back",
+}
+"""All that an exchange with the server can reach. (A step that R2 refuses needs large counts, which
+explored worlds do not have.)"""
+
 
 def reached_in(bounds: Bounds) -> Counter[str]:
     """How many different exchanges of a world have reached what, in all of its states."""
@@ -39,11 +64,11 @@ def reached_in(bounds: Bounds) -> Counter[str]:
     return Counter(name for server, message in asked for name in set(reached(server, message)))
 
 
-def reached(server: Server, message: Message) -> Iterator[str]:
-    """What the server does when it is asked this, at 0 by the wall clock."""
-    after, reply = serve(server, message, 0)
+def reached(server: Server, message: Message, wall: int = 0) -> Iterator[str]:
+    """What the server does when it is asked this, at this time by the wall clock."""
+    after, reply = serve(server, message, wall)
     session = server.sessions.get(message.instance)
-    yield from _time(server, after)
+    yield from _time(server, after, wall)
     if isinstance(message, Open):
         yield from _open(server, after, message)
     elif isinstance(reply, Late):
@@ -66,13 +91,14 @@ def reached(server: Server, message: Message) -> Iterator[str]:
                 yield from _part(server, after, message, part, view)
 
 
-def _time(server: Server, after: Server) -> Iterator[str]:
+def _time(server: Server, after: Server, wall: int) -> Iterator[str]:
     """R3, R19."""
     if server.clock is None:
         return
-    if server.wall > 0:
+    passed = wall - server.wall
+    if passed < 0:
         yield "the wall clock has jumped back"
-    if server.due is not None and server.clock - server.wall > server.due:
+    if server.due is not None and server.clock + passed > server.due:
         yield "a broken promise stops the time"
     if after.due is not None and server.due is not None and after.due > server.due:
         yield "a promise is raised"

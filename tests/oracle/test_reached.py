@@ -12,7 +12,7 @@ import pytest
 
 from oracle.check.call_kinds import kinds
 from oracle.check.state import Bounds
-from tests.oracle.reached import reached_in
+from tests.oracle.reached import EVERYTHING, reached_in
 
 WORLDS = {
     "every kind of call": Bounds(),
@@ -30,31 +30,6 @@ WORLDS = {
     "a key falls back": Bounds(kinds=kinds("set,heartbeat"), key_rollbacks=1),
 }
 """Small worlds, each for what its name says."""
-
-EVERYTHING = {
-    *("get", "inc", "set", "set_on_instance", "delete", "delete_on_instance"),
-    *("inc on a condition that holds", "inc on a condition that does not hold"),
-    *("set on a condition that holds", "set on a condition that does not hold"),
-    "set_on_instance on a condition that holds",
-    "set_on_instance on a condition that does not hold",
-    *("a new request", "a retry", "a late copy executes nothing", "a session is gone"),
-    *("an open makes a session", "an open gets the same session", "an open is late"),
-    *("an open replaces a session", "an open closes sessions", "an open finds lost writes"),
-    *("an open replaces the session of a late copy", "an instance leaves"),
-    *("lost writes are found", "a listed counter is found lost"),
-    *("a count is restored", "a remembered epoch is restored"),
-    *("a slice is restored in a newer epoch", "slices become stale"),
-    *("a dead slice is removed", "a slice of an earlier session is removed"),
-    *("a counter is listed", "a counter is listed again", "a counter is not there"),
-    *("a counter vanishes", "a counter vanishes but for its epoch"),
-    "a counter of an epoch is made again",
-    *("a look removes a slice", "a look removes none"),
-    *("a drop removes a slice", "a drop removes none"),
-    *("a promise is raised", "a promise is taken back", "a broken promise stops the time"),
-    "the wall clock has jumped back",
-}
-"""All that an exchange with the server can reach. (A step that R2 refuses needs large counts, which
-explored worlds do not have.)"""
 
 reached_by = cache(reached_in)
 
