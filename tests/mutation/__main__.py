@@ -4,8 +4,9 @@
     make mutate MUTANTS=300 SEED=7   more, and others
     python -m tests.mutation --place script
 
-A table says how many were found, by place and by file. The survivors are printed as they would be
-written, and kept in `.mutation/survivors.txt`. Those that `equivalent.py` lists are not counted.
+A table says how many were found, by place and by file. The survivors are named, and their
+diffs are in `.mutation/survivors.txt`. Those that `equivalent.py` lists are not run; the share of
+the killed leaves them out.
 The exit status is 1 if any survived.
 """
 
@@ -15,7 +16,8 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from difflib import unified_diff
 from pathlib import Path
 
 import click
@@ -29,6 +31,7 @@ from tests.mutation.tests_for import NOT_MUTATED, PLACES, place_of
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / ".mutation"
+EQUIVALENT_ONE = "equivalent"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,13 +48,13 @@ def main(number: int, seed: int, place: str | None, jobs: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for verdict in run_all(todo, ROOT, Path(folder), jobs):
             verdicts.append(verdict)
-            console.print(f"{verdict.fate:>8}  {verdict.mutant}", markup=False, highlight=False)
+            console.print(said_of(verdict), markup=False, highlight=False, soft_wrap=True)
     survivors = [verdict.mutant for verdict in verdicts if verdict.fate == SURVIVED]
     _keep(survivors)
+    verdicts += [Verdict(mutant, EQUIVALENT_ONE, "", 0) for mutant in drawn if mutant not in todo]
     for by in (place_of, lambda path: path):
-        console.print(_table(verdicts, by))
-    equivalent = len(drawn) - len(todo)
-    console.print(f"seed {seed}: {len(drawn)} mutants, {equivalent} of them known to be equivalent")
+        console.print(table_of(verdicts, by))
+    console.print(f"seed {seed}: {len(drawn)} mutants")
     sys.exit(1 if survivors else 0)
 
 
@@ -75,25 +78,34 @@ def key_of(mutant: Mutant) -> tuple[str, ...]:
     return mutant.path, line, mutant.was, mutant.becomes
 
 
+def said_of(verdict: Verdict) -> str:
+    """A line: what became of it, how long that took, and the test that failed."""
+    return f"{verdict.fate:>8}  {verdict.seconds:4.0f} s  {verdict.mutant}  {verdict.by}"
+
+
 def _keep(survivors: Sequence[Mutant]) -> None:
     shutil.rmtree(KEPT, ignore_errors=True)
     KEPT.mkdir()
-    lines = (
-        f"{mutant}\n    {line_of(mutant, (ROOT / mutant.path).read_text('utf-8'))}\n"
-        for mutant in survivors
-    )
-    (KEPT / "survivors.txt").write_text("\n".join(lines), "utf-8")
+    (KEPT / "survivors.txt").write_text("\n".join(map(diff_of, survivors)), "utf-8")
 
 
-def _table(verdicts: Sequence[Verdict], by: object) -> Table:
-    assert callable(by)
-    table = Table("", "mutants", "killed", "of them hung", "survived", "%")
+def diff_of(mutant: Mutant) -> str:
+    """What it changes, as `git apply` would take it."""
+    text = (ROOT / mutant.path).read_text("utf-8")
+    before, after = text.splitlines(keepends=True), mutant.apply(text).splitlines(keepends=True)
+    return "".join(unified_diff(before, after, f"a/{mutant.path}", f"b/{mutant.path}"))
+
+
+def table_of(verdicts: Sequence[Verdict], by: Callable[[str], str]) -> Table:
+    """How many there were and what became of them, by what `by` makes of the file's path."""
+    table = Table("", "mutants", "killed", "of them hung", "survived", "equivalent", "%")
     counts = Counter((by(verdict.mutant.path), verdict.fate) for verdict in verdicts)
     for name in sorted({name for name, _ in counts}):
-        killed = counts[name, KILLED] + counts[name, HUNG]
-        all_of_it = killed + counts[name, SURVIVED]
-        rest = (all_of_it, killed, counts[name, HUNG], counts[name, SURVIVED])
-        table.add_row(name, *map(str, rest), f"{100 * killed / all_of_it:.0f}")
+        hung, survived, equal = (counts[name, fate] for fate in (HUNG, SURVIVED, EQUIVALENT_ONE))
+        killed = counts[name, KILLED] + hung
+        share = f"{100 * killed / (killed + survived):.0f}" if killed + survived else ""
+        row = (killed + survived + equal, killed, hung, survived, equal)
+        table.add_row(name, *map(str, row), share)
     return table
 
 

@@ -8,6 +8,7 @@ well: a test hangs.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, TypeVar
 
+from tests.harness.servers import find_binaries
 from tests.mutation.mutants import Mutant
 from tests.mutation.tests_for import PLANTED, STAGES, Stage, place_of
 
@@ -28,6 +30,9 @@ LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", ".hypothesis", ".*_cache", "__pycache__", "target", "site", ".oracle"
 )
 """What a copy of the tree does without."""
+
+FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.M)
+"""How pytest's summary names a test. Parameters may have spaces in them."""
 
 SLOWER, LEAST_S = 4, 30
 """A stage may take so many times as long as without a mutant, and so many seconds more."""
@@ -117,7 +122,8 @@ def _planted(mutant: Mutant, tree: Path) -> Iterator[None]:
 
 def _run_stage(stage: Stage, tree: Path, limit_s: float | None) -> tuple[str, str]:
     """What became of the tests: a fate, and the test that failed."""
-    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", PLANTED]
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    words += ["-k", " and ".join([PLANTED, *_other_servers()])]
     words += [*stage.tests, *(f"--ignore={path}" for path in stage.but)]
     environment = os.environ | {
         "HYPOTHESIS_PROFILE": "quick",
@@ -141,5 +147,10 @@ def _run_stage(stage: Stage, tree: Path, limit_s: float | None) -> tuple[str, st
         return HUNG, ""
     if not done.returncode:
         return SURVIVED, ""
-    failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return KILLED, failed[0].split(" ")[1] if failed else said[-200:]
+    failed = FAILED.search(said)
+    return KILLED, failed[1] if failed else said[-200:]
+
+
+def _other_servers() -> list[str]:
+    """Without the tests on real servers but the newest, which would run the same again."""
+    return [f"not {binary.name}" for binary in find_binaries().binaries[:-1]]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutation.__main__ import draw
+from tests.mutation.__main__ import EQUIVALENT_ONE, diff_of, draw, table_of
 from tests.mutation.equivalent import EQUIVALENT
-from tests.mutation.mutants import Mutant, line_of, mutants_of
-from tests.mutation.run import KILLED, SURVIVED, run_one
-from tests.mutation.tests_for import PLACES, STAGES, Stage
+from tests.mutation.mutants import line_of, mutants_of
+from tests.mutation.run import HUNG, KILLED, SURVIVED, Verdict, run_one
+from tests.mutation.tests_for import PLACES, STAGES, Stage, place_of
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = '''
@@ -104,21 +104,68 @@ def test_what_is_said_to_be_equivalent_is_a_mutant_and_has_a_reason() -> None:
         assert len(listed.reason) > 20
 
 
-@pytest.mark.parametrize(("body", "fate"), [("assert add(1, 1) == 2", KILLED), ("", SURVIVED)])
-def test_a_mutant_is_killed_by_a_test_that_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, fate: str
-) -> None:
-    text = "def add(a, b):\n    return a + b\n"
-    (tmp_path / "distkit").mkdir()
-    (tmp_path / "distkit" / "__init__.py").touch()
-    module = tmp_path / "distkit" / "adding.py"
+def _verdict(
+    folder: Path, patch: pytest.MonkeyPatch, text: str, becomes: str, test: str, limit_s: float = 60
+) -> Verdict:
+    """What becomes of the only mutant of a program that becomes this, with this test."""
+    (folder / "distkit").mkdir()
+    (folder / "distkit" / "__init__.py").touch()
+    module = folder / "distkit" / "program.py"
     module.write_text(text)
-    test = f"from distkit.adding import add\n\n\ndef test_add():\n    add(1, 1)\n    {body}\n"
-    (tmp_path / "test_add.py").write_text(test)
-    stage = Stage(("test_add.py",))
-    monkeypatch.setitem(STAGES, "distkit", (stage,))
-    (mutant,) = (each for each in mutants_of("distkit/adding.py", text) if each.becomes == "-")
-    assert isinstance(mutant, Mutant)
-    verdict = run_one(mutant, tmp_path, {stage: 60})
-    assert verdict.fate == fate, verdict
+    (folder / "test_program.py").write_text(test)
+    stage = Stage(("test_program.py",))
+    patch.setitem(STAGES, "distkit", (stage,))
+    (mutant,) = (each for each in mutants_of("distkit/program.py", text) if each.becomes == becomes)
+    verdict = run_one(mutant, folder, {stage: limit_s})
     assert module.read_text() == text
+    return verdict
+
+
+ADDS = "def add(a, b):\n    return a + b\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "fate", "by"),
+    [
+        ("assert add(1, 1) == 2", KILLED, "test_program.py::test_add[one and one]"),
+        ("add(1, 1)", SURVIVED, ""),
+    ],
+)
+def test_a_mutant_is_killed_by_a_test_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, fate: str, by: str
+) -> None:
+    test = f"""
+import pytest
+from distkit.program import add
+
+@pytest.mark.parametrize("name", ["one and one"])
+def test_add(name):
+    {body}
+"""
+    verdict = _verdict(tmp_path, monkeypatch, ADDS, "-", test)
+    assert (verdict.fate, verdict.by) == (fate, by)
+
+
+def test_a_mutant_that_runs_for_ever_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = "def count(n):\n    while n:\n        n -= 1\n"
+    test = "from distkit.program import count\n\n\ndef test_count():\n    count(3)\n"
+    assert _verdict(tmp_path, monkeypatch, counts, "n += 1", test, 3).fate == HUNG
+
+
+def test_a_survivor_is_kept_with_its_diff() -> None:
+    (mutant, *_) = draw(1, 1, ["oracle/model"])
+    text = (ROOT / mutant.path).read_text("utf-8")
+    changed = mutant.apply(text).splitlines()[mutant.line - 1]
+    lines = diff_of(mutant).splitlines()
+    assert lines[:2] == [f"--- a/{mutant.path}", f"+++ b/{mutant.path}"]
+    assert f"-{text.splitlines()[mutant.line - 1]}" in lines
+    assert f"+{changed}" in lines
+
+
+def test_the_table_leaves_equivalent_mutants_out_of_the_share() -> None:
+    mutants = draw(8, 1, ["script"])
+    fates = [KILLED] * 4 + [HUNG, SURVIVED, EQUIVALENT_ONE, EQUIVALENT_ONE]
+    verdicts = [Verdict(*each, "", 1) for each in zip(mutants, fates, strict=True)]
+    table = table_of(verdicts, place_of)
+    cells = [next(iter(column.cells)) for column in table.columns]
+    assert cells == ["script", "8", "5", "1", "1", "2", "83"]
