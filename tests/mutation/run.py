@@ -14,19 +14,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple, TypeVar
+from threading import Lock
+from typing import NamedTuple
 
 from tests.harness.servers import find_binaries
 from tests.mutation.mutants import Mutant
-from tests.mutation.tests_for import PLANTED, STAGES, Stage, place_of
+from tests.mutation.tests_for import LEFT_OUT, Stage, stages_of
 
-LEFT_OUT = shutil.ignore_patterns(
+NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv", ".hypothesis", ".*_cache", "__pycache__", "target", "site", ".oracle"
 )
 """What a copy of the tree does without."""
@@ -36,8 +37,6 @@ FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.M)
 
 SLOWER, LEAST_S = 4, 30
 """A stage may take so many times as long as without a mutant, and so many seconds more."""
-
-T = TypeVar("T")
 
 SURVIVED, KILLED, HUNG = "survived", "killed", "hung"
 
@@ -51,11 +50,27 @@ class Verdict(NamedTuple):
     seconds: float
 
 
-def run_all(mutants: Sequence[Mutant], root: Path, folder: Path, jobs: int) -> Iterator[Verdict]:
-    """Run them, and return what becomes of each, in their order.
+class Limits:
+    """How long each stage may take, in seconds. A stage runs without a mutant when it is first
+    needed, which says how long it takes."""
 
-    Each stage runs first without a mutant, which says how long it takes. A mutant hangs if it takes
-    several times as long.
+    def __init__(self) -> None:
+        self._locks: defaultdict[Stage, Lock] = defaultdict(Lock)
+        self._known: dict[Stage, float] = {}
+
+    def of(self, stage: Stage, tree: Path) -> float:
+        """`tree` has no mutant. AssertionError: a test fails in it."""
+        with self._locks[stage]:
+            if stage not in self._known:
+                began = time.perf_counter()
+                fate, by = _run_stage(stage, tree, None)
+                assert fate == SURVIVED, f"without a mutant, {by} fails"
+                self._known[stage] = LEAST_S + SLOWER * (time.perf_counter() - began)
+            return self._known[stage]
+
+
+def run_all(mutants: Sequence[Mutant], root: Path, folder: Path, jobs: int) -> Iterator[Verdict]:
+    """Run them, and return what becomes of each, as soon as it is known.
 
     Args:
         mutants: what to run.
@@ -66,46 +81,36 @@ def run_all(mutants: Sequence[Mutant], root: Path, folder: Path, jobs: int) -> I
     Raises:
         AssertionError: a stage fails without a mutant.
     """
-    copies: SimpleQueue[Path] = SimpleQueue()
+    limits, copies = Limits(), SimpleQueue[Path]()
     for job in range(jobs):
         copies.put(_copy(root, folder / f"tree-{job}"))
 
-    def in_a_copy(work: Callable[[Path], T]) -> T:
+    def in_a_copy(mutant: Mutant) -> Verdict:
         tree = copies.get()
         try:
-            return work(tree)
+            return run_one(mutant, tree, limits)
         finally:
             copies.put(tree)
 
     with ThreadPoolExecutor(jobs) as threads:
-        stages = {stage for mutant in mutants for stage in STAGES[place_of(mutant.path)]}
-        times = threads.map(lambda stage: (stage, in_a_copy(partial(time_of, stage))), stages)
-        limits = {stage: LEAST_S + SLOWER * seconds for stage, seconds in times}
-        yield from threads.map(lambda one: in_a_copy(partial(run_one, one, limits=limits)), mutants)
+        for done in as_completed([threads.submit(in_a_copy, mutant) for mutant in mutants]):
+            yield done.result()
 
 
-def time_of(stage: Stage, tree: Path) -> float:
-    """How long a stage takes without a mutant, in seconds. AssertionError: a test fails."""
+def run_one(mutant: Mutant, tree: Path, limits: Limits) -> Verdict:
+    """Run one in this tree, which is afterwards as it was."""
     began = time.perf_counter()
-    fate, by = _run_stage(stage, tree, None)
-    assert fate == SURVIVED, f"without a mutant, {by} fails"
-    return time.perf_counter() - began
-
-
-def run_one(mutant: Mutant, tree: Path, limits: Mapping[Stage, float]) -> Verdict:
-    """Run one in this tree, which is afterwards as it was. `limits` says how long a stage may
-    take, in seconds."""
-    began = time.perf_counter()
-    with _planted(mutant, tree):
-        for stage in STAGES[place_of(mutant.path)]:
-            fate, by = _run_stage(stage, tree, limits[stage])
-            if fate != SURVIVED:
-                return Verdict(mutant, fate, by, time.perf_counter() - began)
+    for stage in stages_of(mutant.path):
+        limit_s = limits.of(stage, tree)
+        with _planted(mutant, tree):
+            fate, by = _run_stage(stage, tree, limit_s)
+        if fate != SURVIVED:
+            return Verdict(mutant, fate, by, time.perf_counter() - began)
     return Verdict(mutant, SURVIVED, "", time.perf_counter() - began)
 
 
 def _copy(root: Path, to: Path) -> Path:
-    shutil.copytree(root, to, ignore=LEFT_OUT, symlinks=True)
+    shutil.copytree(root, to, ignore=NOT_COPIED, symlinks=True)
     return to
 
 
@@ -123,7 +128,7 @@ def _planted(mutant: Mutant, tree: Path) -> Iterator[None]:
 def _run_stage(stage: Stage, tree: Path, limit_s: float | None) -> tuple[str, str]:
     """What became of the tests: a fate, and the test that failed."""
     words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    words += ["-k", " and ".join([PLANTED, *_other_servers()])]
+    words += ["-k", " and ".join([LEFT_OUT, *_other_servers()])]
     words += [*stage.tests, *(f"--ignore={path}" for path in stage.but)]
     environment = os.environ | {
         "HYPOTHESIS_PROFILE": "quick",

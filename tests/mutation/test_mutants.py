@@ -10,8 +10,8 @@ import pytest
 from tests.mutation.__main__ import EQUIVALENT_ONE, diff_of, draw, table_of
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import line_of, mutants_of
-from tests.mutation.run import HUNG, KILLED, SURVIVED, Verdict, run_one
-from tests.mutation.tests_for import PLACES, STAGES, Stage, place_of
+from tests.mutation.run import HUNG, KILLED, SURVIVED, Limits, Verdict, run_one
+from tests.mutation.tests_for import FIRST, PLACES, STAGES, Stage, place_of
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = '''
@@ -88,9 +88,10 @@ def test_a_seed_always_draws_the_same_mutants_at_most_one_a_line() -> None:
     assert len({(mutant.path, mutant.line) for mutant in drawn}) == len(drawn) == 50
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", [*PLACES, *FIRST])
 def test_the_tests_that_look_for_mutants_exist(place: str) -> None:
-    for stage in STAGES[place]:
+    assert place not in FIRST or (ROOT / place).exists()
+    for stage in STAGES.get(place) or [FIRST[place]]:
         assert all((ROOT / path).exists() for path in (*stage.tests, *stage.but))
 
 
@@ -105,7 +106,7 @@ def test_what_is_said_to_be_equivalent_is_a_mutant_and_has_a_reason() -> None:
 
 
 def _verdict(
-    folder: Path, patch: pytest.MonkeyPatch, text: str, becomes: str, test: str, limit_s: float = 60
+    folder: Path, patch: pytest.MonkeyPatch, text: str, becomes: str, test: str
 ) -> Verdict:
     """What becomes of the only mutant of a program that becomes this, with this test."""
     (folder / "distkit").mkdir()
@@ -113,10 +114,11 @@ def _verdict(
     module = folder / "distkit" / "program.py"
     module.write_text(text)
     (folder / "test_program.py").write_text(test)
-    stage = Stage(("test_program.py",))
+    stage, limits = Stage(("test_program.py",)), Limits()
     patch.setitem(STAGES, "distkit", (stage,))
+    patch.setattr("tests.mutation.run.LEAST_S", 5)
     (mutant,) = (each for each in mutants_of("distkit/program.py", text) if each.becomes == becomes)
-    verdict = run_one(mutant, folder, {stage: limit_s})
+    verdict = run_one(mutant, folder, limits)
     assert module.read_text() == text
     return verdict
 
@@ -149,7 +151,15 @@ def test_add(name):
 def test_a_mutant_that_runs_for_ever_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = "def count(n):\n    while n:\n        n -= 1\n"
     test = "from distkit.program import count\n\n\ndef test_count():\n    count(3)\n"
-    assert _verdict(tmp_path, monkeypatch, counts, "n += 1", test, 3).fate == HUNG
+    assert _verdict(tmp_path, monkeypatch, counts, "n += 1", test).fate == HUNG
+
+
+def test_tests_that_fail_without_a_mutant_tell_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = "def test_add():\n    assert False\n"
+    with pytest.raises(AssertionError, match=r"without a mutant, .*::test_add fails"):
+        _verdict(tmp_path, monkeypatch, ADDS, "-", test)
 
 
 def test_a_survivor_is_kept_with_its_diff() -> None:

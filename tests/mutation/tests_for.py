@@ -16,51 +16,70 @@ PLACES = {
 NOT_MUTATED = ("distkit/demo.py", "distkit/__main__.py", "distkit/cli/")
 """Pages that only show things."""
 
-SIDE_BY_SIDE = (
-    "tests/equivalence/test_scenarios.py",
-    "tests/equivalence/test_stateful.py",
-    "tests/equivalence/test_conformance.py",
-)
-
-
-PLANTED = "not defect and not mutant"
-"""Without the tests that plant defects of their own: a mutant can take away the place for one."""
+LEFT_OUT = "not defect and not mutant and not no_outage_leaks_a_slot"
+"""Without the tests that plant defects of their own: a mutant can take away the place for one. And
+without those that crash a server again and again in real time: on a loaded machine they fail."""
 
 
 class Stage(NamedTuple):
-    """Tests that run together, until the first of them fails."""
+    """Tests that run together, until the first of them fails; files may be left out of a folder."""
 
     tests: tuple[str, ...]
     but: tuple[str, ...] = ()
 
 
+def _in(folder: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/{folder}/test_{name}.py" for name in names)
+
+
+HISTORIES = _in("equivalence", "scenarios", "script", "stateful", "holding", "partitions")
+REPLAYED = _in("equivalence", "reached", "traces", "conformance")
+SLOW = _in("counter", "faults", "interrupts", "scale", "cluster", "demo", "recipe", "signatures")
+OPERATIONS = Stage(("tests/operations",))
+COUNTER = Stage(("tests/counter",), SLOW)
+SPECIFIED = (*_in("ports", "ports_spec", "notation"), *_in("oracle", "spec", "suite", "in_memory"))
+
 STAGES: dict[str, tuple[Stage, ...]] = {
-    "distkit": (
-        Stage(("tests/counter",), ("tests/counter/test_demo.py",)),
-        Stage((*SIDE_BY_SIDE, "tests/equivalence/test_holding.py", "tests/examples")),
-        Stage(("tests/operations", "tests/equivalence", "tests/ports"), ("tests/ports/rust",)),
-    ),
-    "script": (
-        Stage(("tests/equivalence/test_scenarios.py", "tests/equivalence/test_script.py")),
-        Stage((*SIDE_BY_SIDE, "tests/counter")),
-        Stage(("tests/equivalence", "tests/operations")),
-    ),
+    "distkit": (Stage(HISTORIES), COUNTER, OPERATIONS, Stage(REPLAYED), Stage(SLOW)),
+    "script": (Stage(HISTORIES[:2]), Stage(HISTORIES[2:]), Stage(REPLAYED), COUNTER, OPERATIONS),
     "oracle/model": (
-        Stage(("tests/equivalence/test_scenarios.py", "tests/oracle/test_in_memory.py")),
-        Stage((*SIDE_BY_SIDE, "tests/ports/test_ports_spec.py", "tests/oracle/test_reached.py")),
-        Stage(("tests/oracle",)),
+        Stage((*HISTORIES[:1], *SPECIFIED)),
+        Stage((*HISTORIES[1:], *_in("oracle", "reached"))),
+        Stage(REPLAYED),
+        Stage(("tests/oracle",), _in("oracle", "reductions")),
+        Stage(_in("oracle", "reductions")),
     ),
     "oracle/check": (
-        Stage(("tests/oracle/test_reached.py", "tests/oracle/test_suite.py")),
-        Stage(("tests/oracle/test_explore.py", "tests/oracle/test_reductions.py")),
-        Stage(("tests/oracle", "tests/equivalence/test_traces.py")),
+        Stage(_in("oracle", "search", "suite", "manifest", "spec", "linearizability", "reached")),
+        Stage(("tests/oracle",), _in("oracle", "reductions")),
+        Stage((*_in("oracle", "reductions"), *HISTORIES, *_in("equivalence", "traces"))),
     ),
     "oracle/conform": (
-        Stage(("tests/ports/test_ports_spec.py", "tests/ports/test_notation.py")),
-        Stage(("tests/ports/test_shrink.py", "tests/ports/test_conform_cli.py")),
-        Stage(("tests/ports/test_ports.py", "tests/ports/test_defects.py")),
+        Stage(SPECIFIED),
+        Stage((*_in("ports", "shrink", "conform_cli"), *_in("equivalence", "conformance"))),
+        Stage(("tests/ports",), ("tests/ports/rust",)),
     ),
 }
+"""By place, in the order in which they run. All that can tell, but for what takes very long."""
+
+FIRST = {
+    "distkit/metrics/": OPERATIONS,
+    "distkit/inspection.py": OPERATIONS,
+    "distkit/core/inspection.py": OPERATIONS,
+    "distkit/redis/reading.py": OPERATIONS,
+    "distkit/port.py": Stage(_in("ports", "ports_spec", "ports", "ports_fast")),
+    "distkit/holding/": Stage(_in("counter", "holding")),
+    "distkit/core/holding.py": Stage(_in("counter", "holding")),
+    "distkit/partitions/": Stage(_in("counter", "partitions")),
+}
+"""The tests that run before those of the place, by the file or folder that they are about."""
+
+
+def stages_of(path: str) -> list[Stage]:
+    """The tests that look for a defect of this file, in order."""
+    place = STAGES[place_of(path)]
+    first = [stage for room, stage in FIRST.items() if path.startswith(room)]
+    return [*first, *(stage for stage in place if stage not in first)]
 
 
 def place_of(path: str) -> str:
