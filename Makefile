@@ -13,7 +13,7 @@ NODE_READY := $(NODE_PORT)/node_modules/.ready
 RUST_PORT := tests/ports/rust-session
 RUST_CRATE := tests/ports/rust
 
-.PHONY: help demo test docs measured versions bench lint nightly mutate chaos explored node \
+.PHONY: help demo test docs measured shootout versions bench lint nightly mutate chaos explored node \
   conform-node conform-rust verify-rust clean
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make lint          check style, types, and which package may import which"
 	@echo "make docs          build the documentation in site/, strictly, and without the network"
 	@echo "make measured      take the runs again that the documentation draws and quotes"
+	@echo "make shootout      only that of the comparison: processes are killed, five ways to limit"
 	@echo "make bench         measure what a call costs, against raw redis-py (BENCH_QUICK=1: briefly)"
 	@echo "make versions      test every supported redis-py on every supported Python found here"
 	@echo "make nightly       run the suite with 20 times as many Hypothesis examples"
@@ -46,6 +47,9 @@ docs: $(READY)
 # Some minutes. The results are files in docs/measured/, which the pages are made of.
 measured: $(READY)
 	$(BIN)/python -m docs.measure
+
+shootout: $(READY)
+	$(BIN)/python -m docs.measure shootout
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

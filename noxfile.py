@@ -1,7 +1,8 @@
 """The supported releases of redis-py on the supported releases of Python: `make versions`.
 
-Each session runs the counter's tests and the state machine's with the quick profile. The oldest and
-the newest pair run in `.ci/run`, too. A Python that is not found is skipped, and nox says so.
+Each session runs the counter's tests and the state machine's with the quick profile. `nox -s oldest
+newest` runs the oldest and the newest pair alone. A Python that is not found is skipped, and nox
+says so.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import redis
 from docs.measure import MEASURED
 from tests.harness.servers import find_binaries
 
-NAMES = ("crashes", "pauses", "failover", "outages", "permissions", "sizes", "broken")
+NAMES = ("crashes", "pauses", "failover", "outages", "permissions", "sizes", "broken", "shootout")
 
 
 def take(name: str) -> None:

@@ -19,6 +19,7 @@ WORDS = {
     "REACHABLE": "heard again",
 }
 """The events that are drawn."""
+NEARLY_S = 0.2
 
 
 def draw(name: str) -> str:
@@ -50,20 +51,23 @@ def draw(name: str) -> str:
 
 
 def _events(run: Any, x: Any) -> list[str]:
-    """What the instances were told: A's above, B's below."""
+    """What the two instances were told. Events that come at nearly the same time share a line."""
     drawn = []
-    last = {"A": -99.0, "B": -99.0}
-    for at, label, kind in run["events"]:
-        if kind not in WORDS or at < run["began"] - 0.1:
-            continue
-        y = {"A": 84, "B": 104}[label]
-        where = max(x(at), last[label] + 6)
-        drawn.append(svg.element("circle", cx=x(at), cy=y - 4, r=3, class_="dot"))
-        words = WORDS[kind]
-        drawn.append(svg.text(where + 6, y, words, "small"))
-        last[label] = where + 6 + 6.2 * len(words)
     for label, y in (("A", 84), ("B", 104)):
         drawn.append(svg.text(LEFT - 8, y, label, "small", "end"))
+        groups: list[tuple[float, list[str]]] = []
+        for at, whose, kind in run["events"]:
+            if whose != label or kind not in WORDS or at < run["began"] - 0.1:
+                continue
+            if groups and at - groups[-1][0] < NEARLY_S:
+                groups[-1][1].append(WORDS[kind])
+            else:
+                groups.append((at, [WORDS[kind]]))
+        for at, words in groups:
+            right = x(at) > (LEFT + RIGHT) / 2  # there, the words stand before the dot
+            where, anchor = (x(at) - 7, "end") if right else (x(at) + 7, "start")
+            drawn.append(svg.element("circle", cx=x(at), cy=y - 4, r=3, class_="dot"))
+            drawn.append(svg.text(where, y, ", ".join(words), "small", anchor))
     return drawn
 
 

@@ -114,7 +114,7 @@ def failover() -> str:
             )
         )
         words = f"{row['failed_s']:.1f} s; presumed dead: {row['presumed_dead']}"
-        drawn.append(svg.text(x(row["failed_s"]) + 8, y + 13, words, "small"))
+        drawn.append(svg.text(max(x(row["failed_s"]), x(threshold)) + 8, y + 13, words, "small"))
     bottom = 30 + 34 * len(rows)
     drawn.append(svg.line(x(threshold), 14, x(threshold), bottom, "kill"))
     drawn.append(svg.text(x(threshold) + 4, 16, f"threshold {threshold:g} s", "small killed"))
