@@ -34,6 +34,8 @@ NEEDS_MORE = {
     "session numbers start again after a loss",
     "the usual request leaves the range",
     "the usual request takes a counter that is not listed",
+    "a closing does not say whose session it was",
+    "closings are believed after the stamp was renewed without them",
 }
 """Defects that take a history, a crowd, or more luck."""
 
