@@ -198,11 +198,12 @@ local function rare()
     in_chunks('HDEL', key, names)
   end
 
-  -- The last closings are kept as "stamp:id:stamp:id:stamp": the value of `closed` before them; then whose session
-  -- was closed, and the value that `closed` got. They hold only if they end at the present value.
+  -- The last closings are kept as ":stamp::id:stamp::id:stamp": the value of `closed` before them; then whose session
+  -- was closed, and the value that `closed` got. They hold only if they end at the present value. Only an id has two
+  -- colons before it, and none contains any: so ":stamp::" is a stamp.
   local function last_closings()
     local text = call('HGET', KEYS[1], CLOSINGS)
-    return text and match(text, '[^:]*$') == closed and text or closed
+    return text and string.sub(text, -#closed - 1) == ':' .. closed and text or ':' .. closed
   end
 
   -- The sessions of these instances are closed: `closed` is renewed, and says so. If there are too many, all
@@ -210,26 +211,25 @@ local function rare()
   function tools.note_closed(names)
     local stamp, text = tools.stamp(closed), last_closings()
     for i = 1, #names <= FEW and #names or 0 do
-      text = text .. ':' .. names[i] .. ':' .. stamp
+      text = text .. '::' .. names[i] .. ':' .. stamp
     end
-    local _, colons = string.gsub(text, ':', '')
-    for _ = FEW + 1, colons / 2 do
-      text = match(text, '^[^:]*:[^:]*:(.*)$')
+    local _, number = string.gsub(text, '::', '')
+    for _ = FEW + 1, number do
+      text = match(text, '^:[^:]*::[^:]*(.*)$')
     end
     closed = stamp
-    call('HSET', KEYS[1], CLOSINGS, #names <= FEW and text or stamp)
+    call('HSET', KEYS[1], CLOSINGS, #names <= FEW and text or ':' .. stamp)
   end
 
   -- Whose sessions were closed since `closed` had this value; nothing, if that is too long ago.
   local function closed_since(looked)
-    local text = last_closings()
-    local names = match(text, '^[^:]*') == looked and {} or nil
-    for name, stamp in string.gmatch(text, ':([^:]*):([^:]*)') do
-      if stamp == looked then
-        names = {}
-      elseif names then
-        names[#names + 1] = name
-      end
+    local text, names = last_closings(), {}
+    local start = string.find(text, ':' .. looked .. '::', 1, true)
+    if not start then
+      return looked == closed and names or nil
+    end
+    for name in string.gmatch(string.sub(text, start), '::([^:]*)') do
+      names[#names + 1] = name
     end
     return names
   end

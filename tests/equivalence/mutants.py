@@ -408,18 +408,18 @@ MUTANTS = [
     # Bounded work
     Mutant(
         "a closing does not say whose session it was",
-        "text = text .. ':' .. names[i] .. ':' .. stamp",
-        "text = text .. '::' .. stamp",
+        "text = text .. '::' .. names[i] .. ':' .. stamp",
+        "text = text .. ':::' .. stamp",
     ),
     Mutant(
         "of several closings only the last is looked at",
-        "      elseif names then\n        names[#names + 1] = name",
-        "      elseif names then\n        names = { name }",
+        "'::([^:]*)') do\n      names[#names + 1] = name",
+        "'::([^:]*)') do\n      names[1] = name",
     ),
     Mutant(
         "closings are believed after the stamp was renewed without them",
-        "return text and match(text, '[^:]*$') == closed and text or closed",
-        "return text or closed",
+        "return text and string.sub(text, -#closed - 1) == ':' .. closed and text or ':' .. closed",
+        "return text or ':' .. closed",
     ),
     Mutant(
         "only those whose sessions were closed are searched although somebody may have expired",

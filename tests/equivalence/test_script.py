@@ -45,5 +45,6 @@ can_show = [mutant for mutant in MUTANTS if mutant.name not in NEEDS_MORE]
 @pytest.mark.parametrize("mutant", [*can_show, PUTS_NOTHING_BACK], ids=lambda m: m.name)
 def test_a_defect_shows(newest_server: RedisServer, mutant: Mutant) -> None:
     """That it can fail."""
+    script = mutant.script()
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is that goes wrong
-        compare(newest_server.client(), Chance(SEED).exchanges(10_000), mutant.script())
+        compare(newest_server.client(), Chance(SEED).exchanges(10_000), script)

@@ -157,8 +157,8 @@ def _closings(server: model.Server) -> str:
         for name, mine in counter.slices.items()
         if name not in server.sessions or server.sessions[name].number != mine.session
     }
-    pairs = (f":{name}:{NOTHING_CLOSED}" for name in sorted(closed))
-    return f"{NOTHING_CLOSED - bool(closed)}{''.join(pairs)}"
+    pairs = (f"::{name}:{NOTHING_CLOSED}" for name in sorted(closed))
+    return f":{NOTHING_CLOSED - bool(closed)}{''.join(pairs)}"
 
 
 def _entry(session: model.Session, label: str) -> str:
