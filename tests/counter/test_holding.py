@@ -646,10 +646,12 @@ def test_a_task_whose_entering_is_refused_holds_nothing() -> None:
         server = fakeredis.FakeServer()
         async with _async_counter(fakeredis.aioredis.FakeRedis(server=server)) as counter:
             async with counter.held("k", 2**53 - 1):
-                with pytest.raises(CounterOverflowError):
+                with pytest.raises(CounterOverflowError) as kept:
                     await counter.held("k").__aenter__()
                 assert await counter.get("k") == (2**53 - 1, 2**53 - 1)
             assert await counter.get("k") == (0, 0)
+            assert kept.value, "an error that is kept, with its traceback, keeps no slot"
+            del kept
             for _ in range(3):
                 async with counter.held("k") as inside:
                     assert inside == (1, 1)
