@@ -27,6 +27,7 @@ from redis.retry import Retry
 import distkit.asyncio
 from distkit import (
     CounterOverflowError,
+    CounterState,
     LimitReached,
     NotExecutedError,
     OutcomeUnknownError,
@@ -689,3 +690,36 @@ def test_while_redis_cannot_be_reached_a_task_holds_if_it_is_allowed_to(policy: 
             assert observer.get("k") == (0, 0)
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_who_is_entering_when_the_instance_leaves_is_told(fake: StrictInstanceAwareCounter) -> None:
+    """R16: nobody waits for an answer that no request will bring. An answer that came stays."""
+    books = driver_of(fake).books
+    told, untold = books.hold("k", 1), books.hold("j", 1)
+    told.told = CounterState(1, 1)
+    books.forget()
+    assert told.told == (1, 1)
+    assert isinstance(untold.told, NotExecutedError)
+    assert books.is_unused
+
+
+def test_while_redis_cannot_be_reached_a_thread_gets_a_slot_if_it_is_allowed_to() -> None:
+    """At once, too, when it is known already that Redis is away."""
+    server = fakeredis.FakeServer()
+    client = fakeredis.FakeRedis(server=server, retry=Retry(NoBackoff(), 0))
+    counter = StrictInstanceAwareCounter(client, "p")
+    allowing = counter.limit("k", 1, when_unreachable="allow")
+    refusing = counter.limit("j", 1, when_unreachable="refuse")
+    raising = counter.limit("i", 1)
+    counter.heartbeat()
+    server.connected = False
+    for _ in range(3):
+        assert allowing.acquire()
+        assert not refusing.acquire()
+        with pytest.raises(NotExecutedError):
+            raising.acquire()
+    server.connected = True
+    for _ in range(3):
+        allowing.release()
+    counter.heartbeat()
+    assert [counter.get(key) for key in "kji"] == [(0, 0)] * 3

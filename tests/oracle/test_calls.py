@@ -65,3 +65,14 @@ def test_r2_a_refused_step_does_not_stop_the_requests_after_it() -> None:
     sent, made = _made(ON_MANY_KEYS, REFUSED)
     assert len(sent) == 4
     assert made.outcomes.count(REFUSED) == model.MOST_COUNTERS
+
+
+def test_r19_an_instance_that_promises_nothing_is_not_waited_for() -> None:
+    """Neither by default nor by name; one that promises is."""
+    for opening, due in (
+        (model.Open("a", 1, 0, 1_000), None),
+        (model.Open("a", 1, 0, 1_000, promise=0), None),
+        (model.Open("a", 1, 0, 1_000, promise=5), 105),
+    ):
+        server, _ = model.serve(model.Server(), opening, 100)
+        assert (server.clock, server.due) == (100, due)

@@ -1,8 +1,8 @@
 """Each wrong oracle is wrong in just the way that its words say.
 
-`wrong_answers.jsonl` has a row for each: a short history that shows the mistake, the right answer to
-its last line, and the wrong one. They were computed once and read; a wrong oracle that becomes wrong
-in another way would explain other ports' failures badly (oracle/conform/explain.py).
+`wrong_answers.jsonl` has a row for each: a short history that shows the mistake, the right answer
+to its last line, and the wrong one. They were computed once and read; a wrong oracle that becomes
+wrong in another way would explain other ports' failures badly (oracle/conform/explain.py).
 """
 
 from __future__ import annotations
