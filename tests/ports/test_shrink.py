@@ -109,12 +109,13 @@ def test_a_fault_comes_as_early_as_it_can_and_is_said_plainly() -> None:
 
 
 def test_instances_become_one_where_that_makes_no_difference() -> None:
-    def two(lines: list[Line]) -> bool:
-        return len(lines) == 6 and len({line["instance"] for line in lines}) >= 2
+    def first_alone(lines: list[Line]) -> bool:
+        first, *others = [line["instance"] for line in lines]
+        return len(others) == 5 and first not in others
 
     lines = [call(name, "get", "k", 0) for name in "ABCDEF"]
-    short = shrink(History(30_000, tuple(lines)), failing(two))
-    assert len({line["instance"] for line in short.lines}) == 2
+    short = shrink(History(30_000, tuple(lines)), failing(first_alone))
+    assert [line["instance"] for line in short.lines] == [*"ABBBBB"]
 
 
 def test_many_keys_are_numbered_in_the_order_of_their_names_if_that_fails_too() -> None:
@@ -130,3 +131,13 @@ def test_many_keys_are_numbered_in_the_order_of_their_names_if_that_fails_too() 
     for wrong in (five, five_out_of_order):
         short = shrink(History(30_000, lines), failing(wrong))
         assert [line["key"] for line in short.lines] == in_order
+
+
+def test_many_keys_are_else_numbered_as_they_come() -> None:
+    def wrong(lines: list[Line]) -> bool:
+        keys = [line["key"] for line in lines]
+        return len({*keys}) == 5 and keys[0] != "k2"
+
+    lines = tuple(call("A", "get", key, 0) for key in ("pear", "fig", "nut", "lime", "kiwi"))
+    short = shrink(History(30_000, lines), failing(wrong))
+    assert [line["key"] for line in short.lines] == ["k1", "k2", "k3", "k4", "k5"]
