@@ -20,6 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
+from functools import lru_cache
 from pathlib import Path
 
 import click
@@ -28,7 +29,7 @@ from rich.table import Table
 
 from tests.mutation import reached
 from tests.mutation.equivalent import EQUIVALENT
-from tests.mutation.mutants import Mutant, line_of, sample
+from tests.mutation.mutants import Mutant, line_of, mutants_of, sample
 from tests.mutation.reached import Reached
 from tests.mutation.run import ALIVE, HUNG, KILLED, SURVIVED, Runner, Verdict, copy
 from tests.mutation.tests_for import NOT_MUTATED, PLACES, place_of
@@ -49,7 +50,7 @@ EQUIVALENT_ONE = "equivalent"
 def main(number: int, seed: int, place: str | None, jobs: int, resume: bool) -> None:
     """Plant mutants, and see whether the tests find them."""
     drawn = draw(number, seed, [place] if place else [*PLACES])
-    equivalent = {each[:-1] for each in EQUIVALENT}
+    equivalent = {each.key for each in EQUIVALENT}
     todo = [mutant for mutant in drawn if key_of(mutant) not in equivalent]
     if not resume:
         shutil.rmtree(KEPT, ignore_errors=True)
@@ -86,10 +87,21 @@ def draw(number: int, seed: int, places: Sequence[str]) -> list[Mutant]:
     return found
 
 
-def key_of(mutant: Mutant) -> tuple[str, ...]:
-    """What the reviewed list calls it."""
-    line = line_of(mutant, (ROOT / mutant.path).read_text("utf-8"))
-    return mutant.path, line, mutant.was, mutant.becomes
+def key_of(mutant: Mutant) -> tuple[str, str, str, str, int]:
+    """What the reviewed list calls it: its file, its line, the piece and what it becomes; and which
+    of the mutants that are alike in all of these it is, counted from 1."""
+    return _keys(mutant.path)[mutant]
+
+
+@lru_cache
+def _keys(path: str) -> dict[Mutant, tuple[str, str, str, str, int]]:
+    text, alike = (ROOT / path).read_text("utf-8"), Counter[tuple[str, str, str]]()
+    keys = {}
+    for mutant in mutants_of(path, text):
+        name = line_of(mutant, text), mutant.was, mutant.becomes
+        alike[name] += 1
+        keys[mutant] = (path, *name, alike[name])
+    return keys
 
 
 def said_of(verdict: Verdict) -> str:

@@ -22,7 +22,7 @@ from coverage import Coverage, CoverageData
 
 from tests.harness.servers import find_binaries
 
-LEFT_OUT = "not defect and not mutant and not no_outage_leaks_a_slot"
+LEFT_OUT = "(test_defects or not defect) and not mutant and not no_outage_leaks_a_slot"
 """Without the tests that plant defects of their own: a mutant can take away the place for one. And
 without those that crash a server again and again in real time: on a loaded machine they fail."""
 

@@ -76,3 +76,11 @@ def test_r19_an_instance_that_promises_nothing_is_not_waited_for() -> None:
     ):
         server, _ = model.serve(model.Server(), opening, 100)
         assert (server.clock, server.due) == (100, due)
+
+
+def test_r19_a_message_promises_nothing_unless_it_says_so() -> None:
+    sender = ("a", 1, 2, 0, 1_000)
+    assert model.Open("a", 1, 0, 1_000).promise == 0
+    assert model.Request(*sender).promise == 0
+    assert model.Leave(*sender).promise == 0
+    assert Instance("a", 1_000).promise == 0

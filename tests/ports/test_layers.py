@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from oracle.conform import lines
-from oracle.conform.draw import REAL_TIME_THRESHOLD_MS
+from oracle.conform.draw import REAL_TIME_THRESHOLD_MS, Drawing, draw
+from oracle.conform.judge import judge
 from oracle.conform.layers import LAYERS, Plan, conform, systematic
 from oracle.conform.lines import OPERATIONS, Capabilities
 from oracle.conform.process import Port, Process
@@ -68,3 +69,15 @@ def test_each_history_is_announced_before_it_is_played() -> None:
         port.end()
     assert seen == [("random", at, len(seen)) for at in range(len(seen))]
     assert len(seen) == report.layers[0].played > 0
+
+
+@pytest.mark.parametrize("can", [{"get"}, {"inc", "get"}, {"set", "inc_if"}, {"inc", "heartbeat"}])
+@pytest.mark.parametrize("layer", ["random", "faults"])
+def test_what_is_drawn_for_a_port_is_what_it_can(layer: str, can: set[str]) -> None:
+    port = Capabilities("", True, True, frozenset(can), frozenset({"empty"}), frozenset())
+    asked: set[str] = set()
+    for number in range(25):
+        drawn = draw(Drawing(layer, 1), number, port)
+        asked |= {line["op"] for line in drawn.history.lines}
+        assert list(drawn.right) == judge(drawn.history)
+    assert asked - {"die", "empty"} == can
