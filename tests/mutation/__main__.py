@@ -112,8 +112,9 @@ def said_of(verdict: Verdict) -> str:
 def _reached(jobs: int, resume: bool) -> Reached:
     """Which tests run which lines: recorded in a copy that stays, so that its files keep names."""
     tree, record = KEPT / "tree", KEPT / "record"
-    if not (resume and record.exists()):
-        reached.record(copy(ROOT, tree), record, jobs)
+    if resume and record.exists():
+        return reached.read(tree, record).knowing(reached.collect(ROOT))
+    reached.record(copy(ROOT, tree), record, jobs)
     return reached.read(tree, record)
 
 

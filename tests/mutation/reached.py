@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +51,16 @@ class Reached(NamedTuple):
 
     seconds: dict[str, float]
     tests: dict[str, dict[int, set[str]]]
+
+    def knowing(self, collected: Iterable[str]) -> Reached:
+        """The same, and of the tests that were collected those that are new since: they may run any
+        line, and come first."""
+        new = {test: 0.0 for test in collected if test not in self.seconds}
+        tests = {
+            path: {line: running | new.keys() for line, running in by_line.items()}
+            for path, by_line in self.tests.items()
+        }
+        return Reached(self.seconds | new, tests)
 
     def without(self, test: str) -> Reached:
         """The same, but for a test."""
@@ -99,6 +109,16 @@ def selection() -> list[str]:
     others = [f"not {binary.name}" for binary in find_binaries().binaries[:-1]]
     chosen = ["-k", " and ".join([LEFT_OUT, *others]), "tests"]
     return [*chosen, *(f"--ignore={path}" for path in NOT_RUN)]
+
+
+def collect(tree: Path) -> list[str]:
+    """The tests that the suite of `tree` has now."""
+    words = ["-q", "--collect-only", "-p", "no:cacheprovider", *selection()]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=tree, env=environment_of(tree), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return [line for line in done.stdout.splitlines() if line.startswith("tests/") and "::" in line]
 
 
 def environment_of(tree: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 from tests.mutation.__main__ import EQUIVALENT_ONE, begun, diff_of, draw, key_of, table_of
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import mutants_of
-from tests.mutation.reached import Reached, read, record
+from tests.mutation.reached import Reached, collect, read, record
 from tests.mutation.run import ALIVE, HUNG, KILLED, SURVIVED, Runner, Verdict
 from tests.mutation.tests_for import PLACES, place_of, stages_of, statement_at
 
@@ -215,6 +215,10 @@ def test_the_record_says_which_tests_that_pass_run_which_lines(tmp_path: Path) -
     assert reached.of("distkit/program.py", [1]) == reached.of_file("distkit/program.py")
     assert reached.of_file("distkit/program.py") == {*adding, TEST.replace("add", "quick")}
     assert "tests/test_program.py::test_that_fails_anyway" not in reached.seconds
+    with (tree / "tests" / "test_program.py").open("a") as file:
+        file.write("\ndef test_new():\n    pass\n")
+    new = {"tests/test_program.py::test_new", "tests/test_program.py::test_that_fails_anyway"}
+    assert reached.knowing(collect(tree)).of("distkit/program.py", [2]) == adding | new
 
 
 def test_the_tests_that_run_the_line_come_in_stages_and_those_that_find_others_first() -> None:
