@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.mutation import reached
-from tests.mutation.equivalent import EQUIVALENT
+from tests.mutation.equivalent import EQUIVALENT, Equivalent
 from tests.mutation.mutants import Mutant, line_of, mutants_of, sample
 from tests.mutation.reached import Reached
 from tests.mutation.run import ALIVE, HUNG, KILLED, SURVIVED, Runner, Verdict, copy
@@ -69,6 +69,8 @@ def main(number: int, seed: int, place: str | None, jobs: int, resume: bool) -> 
     verdicts += [Verdict(mutant, EQUIVALENT_ONE) for mutant in drawn if mutant not in todo]
     for by in (place_of, lambda path: path):
         console.print(table_of(verdicts, by))
+    for each in gone(EQUIVALENT):
+        console.print(f"gone from the reviewed list: {each}", markup=False)
     console.print(f"seed {seed}: {len(drawn)} mutants")
     sys.exit(1 if survivors else 0)
 
@@ -102,6 +104,16 @@ def _keys(path: str) -> dict[Mutant, tuple[str, str, str, str, int]]:
         alike[name] += 1
         keys[mutant] = (path, *name, alike[name])
     return keys
+
+
+def gone(listed: Sequence[Equivalent]) -> list[str]:
+    """Those of the reviewed list that are no mutants any more."""
+    stale = []
+    for each in listed:
+        there = (ROOT / each.path).exists()
+        if not there or each.key not in _keys(each.path).values():
+            stale.append(f"{each.path}: {each.line}")
+    return stale
 
 
 def said_of(verdict: Verdict) -> str:

@@ -83,10 +83,10 @@ EQUIVALENT: tuple[Equivalent, ...] = (
     ),
     Equivalent(
         "distkit/redis/counter.lua",
-        "local fields, names, slices, sessions, mine = call('HGETALL', key), {}, {}, {}, nil",
+        "local names, slices, mine = {}, {}, nil",
         "nil",
         "false",
-        "Only compared with a session, which is a string, and asked whether it is true.",
+        "It is only asked whether there is one; nil and false both say no.",
     ),
     Equivalent(
         "distkit/redis/counter.lua",
