@@ -35,6 +35,8 @@ from tests.harness.servers import RedisServer
 
 THRESHOLD_S: Final = THRESHOLD_MS / 1000
 YEAR_S: Final = 365 * 24 * 3600
+GIVES_UP_MS: Final = 4_000
+"""A server that does not answer for so long is given up: `clients` waits for less."""
 CROWD: Final = 300
 """How many processes come and go."""
 
@@ -93,15 +95,19 @@ def clients_are_killed(site: Site) -> None:
 
 
 def clients_are_paused(site: Site) -> None:
-    """For shorter and for longer than they wait for a reply."""
-    for number in site.rounds(10, every=1.0):
-        command(site.server, "CLIENT", "PAUSE", 800 if number % 3 == 2 else 300)
+    """For shorter and for longer than they wait for a reply, and for longer than they try again:
+    then what they sent is executed after they have given up (R12)."""
+    for number in site.rounds(12, every=1.0):
+        pause_ms = (300, 800, GIVES_UP_MS)[number % 3]
+        command(site.server, "CLIENT", "PAUSE", pause_ms)
+        time.sleep(pause_ms / 1000)
 
 
 def the_server_is_frozen(site: Site) -> None:
-    for number in site.rounds(10, every=0.7):
+    """For as long."""
+    for number in site.rounds(12, every=0.7):
         site.server.freeze()
-        time.sleep(2.0 if number % 2 else 0.4)
+        time.sleep((400, 2000, GIVES_UP_MS)[number % 3] / 1000)
         site.deployment.servers[0].thaw()
 
 
@@ -114,6 +120,15 @@ def instances_are_frozen(site: Site) -> None:
         time.sleep(THRESHOLD_S * 1.5)
         for worker in chosen:
             worker.thaw()
+
+
+def instances_are_frozen_briefly(site: Site) -> None:
+    """For less than their threshold, in the middle of calls."""
+    for number in site.rounds(8, every=0.2):
+        worker = site.fleet.workers[number % len(site.fleet.workers)]
+        worker.freeze()
+        time.sleep(0.5)
+        worker.thaw()
 
 
 def instance_ids_are_reused(site: Site) -> None:
@@ -328,6 +343,8 @@ class Row(NamedTuple):
         fault: the function.
         loses: whether Redis may lose acknowledged writes.
         partitions: into how many the prefix is divided.
+        is_ordered: whether the calls have to be linearizable: nothing is lost, and no instance is
+            presumed dead.
     """
 
     name: str
@@ -335,17 +352,19 @@ class Row(NamedTuple):
     fault: Callable[[Site], None]
     loses: bool = False
     partitions: int = 1
+    is_ordered: bool = False
 
 
 FAULTS: Final = (
-    Row("none", "standalone", nothing),
-    Row("CLIENT KILL storm", "standalone", clients_are_killed),
-    Row("CLIENT PAUSE storm", "standalone", clients_are_paused),
-    Row("server stopped and continued", "standalone", the_server_is_frozen),
+    Row("none", "standalone", nothing, is_ordered=True),
+    Row("CLIENT KILL storm", "standalone", clients_are_killed, is_ordered=True),
+    Row("CLIENT PAUSE storm", "standalone", clients_are_paused, is_ordered=True),
+    Row("server stopped and continued", "standalone", the_server_is_frozen, is_ordered=True),
+    Row("instances stopped for 0.5 s", "standalone", instances_are_frozen_briefly, is_ordered=True),
     Row("instances stopped past their threshold", "standalone", instances_are_frozen),
     Row("instance ids reused after kill -9", "standalone", instance_ids_are_reused),
     Row("hundreds of processes come and go", "standalone", processes_come_and_go),
-    Row("maxmemory reached, noeviction", "standalone", the_memory_is_full),
+    Row("maxmemory reached, noeviction", "standalone", the_memory_is_full, is_ordered=True),
     Row("maxmemory reached, allkeys-random", "standalone", redis_evicts, loses=True),
     Row("each key evicted, one by one", "standalone", each_key_is_evicted, loses=True),
     Row("FLUSHALL storm", "standalone", everything_is_flushed, loses=True),
@@ -356,26 +375,37 @@ FAULTS: Final = (
         the_server_restarts_from_an_old_snapshot,
         loses=True,
     ),
-    Row("clock a year ahead and back", "standalone", the_clock_jumps_by_a_year),
-    Row("no fault", "sentinel", nothing),
+    Row("clock a year ahead and back", "standalone", the_clock_jumps_by_a_year, is_ordered=True),
+    Row("no fault", "sentinel", nothing, is_ordered=True),
     Row("kill -9 of the master", "sentinel", the_master_is_killed, loses=True),
     Row("frozen master returns", "sentinel", a_frozen_master_returns, loses=True),
     Row("SENTINEL FAILOVER", "sentinel", sentinel_fails_over, loses=True),
     Row("lagging replica promoted", "sentinel", a_lagging_replica_is_promoted, loses=True),
     Row("split brain for 4 s", "sentinel", the_brain_is_split, loses=True),
-    Row("no fault", "cluster", nothing),
-    Row("slot moved key by key, sessions first", "cluster", a_slot_moves_sessions_first),
-    Row("slot moved key by key, counters first", "cluster", a_slot_moves_counters_first),
+    Row("no fault", "cluster", nothing, is_ordered=True),
+    Row(
+        "slot moved key by key, sessions first",
+        "cluster",
+        a_slot_moves_sessions_first,
+        is_ordered=True,
+    ),
+    Row(
+        "slot moved key by key, counters first",
+        "cluster",
+        a_slot_moves_counters_first,
+        is_ordered=True,
+    ),
     Row("kill -9 of the master", "cluster", the_master_is_killed, loses=True),
-    Row("graceful failover", "cluster", the_cluster_fails_over_gracefully),
+    Row("graceful failover", "cluster", the_cluster_fails_over_gracefully, is_ordered=True),
     Row("frozen master returns", "cluster", a_frozen_master_returns, loses=True),
     Row("takeover, old master returns", "cluster", a_replica_takes_over, loses=True),
-    Row("6 partitions, no fault", "cluster", nothing, partitions=6),
+    Row("6 partitions, no fault", "cluster", nothing, partitions=6, is_ordered=True),
     Row(
         "6 partitions, one slot moved key by key",
         "cluster",
         a_slot_moves_sessions_first,
         partitions=6,
+        is_ordered=True,
     ),
     Row(
         "6 partitions, kill -9 of a master",

@@ -7,6 +7,7 @@ import pytest
 from distkit import Change, CounterState, OutcomeUnknownError
 from tests.chaos.books import Book, Call, GlobalCall, Reset, unexplained
 from tests.chaos.faults import FAULTS, Row
+from tests.chaos.fleet import Planted
 from tests.chaos.run import Chaos, Finding
 from tests.conftest import REAL
 
@@ -18,6 +19,9 @@ SHORT = {
 }
 FEWEST = 300
 """Calls that must have been acknowledged, or the test has tested nothing."""
+
+FEWEST_IN_ORDER = 50
+"""The same for the calls that an order had to explain."""
 
 PLANTED = {
     "a retry is executed again": ("CLIENT KILL storm", "standalone"),
@@ -41,11 +45,12 @@ def test_faults_of_real_servers_break_no_count(deployment: str) -> None:
         for finding in _findings(chaos, deployment):
             assert not finding.violations, finding
             assert finding.acknowledged > FEWEST, finding
+            assert not finding.row.is_ordered or finding.ordered > FEWEST_IN_ORDER, finding
 
 
 @pytest.mark.parametrize("mutant", PLANTED)
 def test_the_judge_finds_a_planted_defect(mutant: str) -> None:
-    with Chaos(REAL[-1], PACE, mutant) as chaos:
+    with Chaos(REAL[-1], PACE, Planted(mutant=mutant)) as chaos:
         assert chaos.run(_row(*PLANTED[mutant])).violations
 
 
