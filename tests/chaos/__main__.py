@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.chaos.faults import Row
 from tests.chaos.report import one_line, page, violations
+from tests.chaos.rows import Row
 from tests.chaos.run import WORKERS, Chaos, Finding, chosen
 from tests.harness.servers import Binary, find_binaries
 

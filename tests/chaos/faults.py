@@ -1,8 +1,7 @@
 """What befalls the servers and the instances while they count, one fault a function.
 
 A fault gets the site, does its harm for a few seconds, and undoes what would not heal by itself.
-`FAULTS` lists them all, with the deployment that each needs and whether Redis may lose acknowledged
-writes by it.
+`rows` lists them all.
 """
 
 from __future__ import annotations
@@ -14,15 +13,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from itertools import cycle
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from tests.chaos.clock import Clock
 from tests.chaos.fleet import ROOT, THRESHOLD_MS, Fleet
+from tests.harness.bus import Bus
 from tests.harness.deployments import (
     HOST,
     MASTER_NAME,
+    NODE_TIMEOUT_MS,
     Cluster,
     Deployment,
     Replicated,
@@ -35,6 +36,8 @@ from tests.harness.servers import RedisServer
 
 THRESHOLD_S: Final = THRESHOLD_MS / 1000
 YEAR_S: Final = 365 * 24 * 3600
+SERVES_ALONE_MS: Final = 30_000
+"""After how long a master that is cut off would notice it, and refuse its clients."""
 GIVES_UP_MS: Final = 4_000
 """A server that does not answer for so long is given up: `clients` waits for less."""
 CROWD: Final = 300
@@ -272,25 +275,29 @@ def the_brain_is_split(site: Site) -> None:
     for sentinel in deployment.sentinels:
         sentinel.freeze()
     command(second, "REPLICAOF", "NO", "ONE")
-    for number, worker in enumerate(site.fleet.workers):
-        worker.ask("steer", port=(first, second)[number // 2 % 2].port)
-    site.fleet.steering.port = first.port  # the observer stays
+    site.fleet.divide([first.port, second.port])
     command(first, "CLIENT", "KILL", "TYPE", "normal")
-    sessions = f"distkit:{{{site.fleet.prefix}}}:instances"
-    until(
-        lambda: (
-            command(first, "HGETALL", sessions) != command(second, "HGETALL", sessions)
-            and len(command(second, "HKEYS", sessions)) > 1
-        ),
-        "instances open sessions on the second master",
-    )
+    _await_two_brains(site, first, second)
     site.wait(4)
     command(second, "REPLICAOF", HOST, first.port)
-    site.fleet.each("steer", port=None)
-    site.fleet.steering.port = None
+    site.fleet.unite()
     command(second, "CLIENT", "KILL", "TYPE", "normal")
     for sentinel in deployment.sentinels:
         sentinel.thaw()
+
+
+def _await_two_brains(site: Site, *masters: RedisServer) -> None:
+    """Until both masters serve instances, each without the other's knowledge."""
+
+    def heads() -> list[bytes]:
+        sessions = f"distkit:{{{site.fleet.place}}}:instances"
+        return [command(master, "HGET", sessions, ":") for master in masters]
+
+    before = heads()
+    until(
+        lambda: all(now != then for now, then in zip(heads(), before, strict=True)),
+        "both masters serve instances",
+    )
 
 
 # --- A cluster -----------------------------------------------------------------------------------
@@ -334,91 +341,21 @@ def a_replica_takes_over(site: Site) -> None:
     site.wait(3)
 
 
-class Row(NamedTuple):
-    """A fault, where it happens, and what it may do.
-
-    Attributes:
-        name: as the report has it.
-        deployment: "standalone", "sentinel" or "cluster".
-        fault: the function.
-        loses: whether Redis may lose acknowledged writes.
-        partitions: into how many the prefix is divided.
-        is_ordered: whether the calls have to be linearizable: nothing is lost, and no instance is
-            presumed dead.
-    """
-
-    name: str
-    deployment: str
-    fault: Callable[[Site], None]
-    loses: bool = False
-    partitions: int = 1
-    is_ordered: bool = False
-
-
-FAULTS: Final = (
-    Row("none", "standalone", nothing, is_ordered=True),
-    Row("CLIENT KILL storm", "standalone", clients_are_killed, is_ordered=True),
-    Row("CLIENT PAUSE storm", "standalone", clients_are_paused, is_ordered=True),
-    Row("server stopped and continued", "standalone", the_server_is_frozen, is_ordered=True),
-    Row("instances stopped for 0.5 s", "standalone", instances_are_frozen_briefly, is_ordered=True),
-    Row("instances stopped past their threshold", "standalone", instances_are_frozen),
-    Row("instance ids reused after kill -9", "standalone", instance_ids_are_reused),
-    Row("hundreds of processes come and go", "standalone", processes_come_and_go),
-    Row("maxmemory reached, noeviction", "standalone", the_memory_is_full, is_ordered=True),
-    Row("maxmemory reached, allkeys-random", "standalone", redis_evicts, loses=True),
-    Row("each key evicted, one by one", "standalone", each_key_is_evicted, loses=True),
-    Row("FLUSHALL storm", "standalone", everything_is_flushed, loses=True),
-    Row("kill -9, restart empty", "standalone", the_server_restarts_empty, loses=True),
-    Row(
-        "kill -9, restart from an old RDB",
-        "standalone",
-        the_server_restarts_from_an_old_snapshot,
-        loses=True,
-    ),
-    Row("clock a year ahead and back", "standalone", the_clock_jumps_by_a_year, is_ordered=True),
-    Row("no fault", "sentinel", nothing, is_ordered=True),
-    Row("kill -9 of the master", "sentinel", the_master_is_killed, loses=True),
-    Row("frozen master returns", "sentinel", a_frozen_master_returns, loses=True),
-    Row("SENTINEL FAILOVER", "sentinel", sentinel_fails_over, loses=True),
-    Row("lagging replica promoted", "sentinel", a_lagging_replica_is_promoted, loses=True),
-    Row("split brain for 4 s", "sentinel", the_brain_is_split, loses=True),
-    Row("no fault", "cluster", nothing, is_ordered=True),
-    Row(
-        "slot moved key by key, sessions first",
-        "cluster",
-        a_slot_moves_sessions_first,
-        is_ordered=True,
-    ),
-    Row(
-        "slot moved key by key, counters first",
-        "cluster",
-        a_slot_moves_counters_first,
-        is_ordered=True,
-    ),
-    Row("kill -9 of the master", "cluster", the_master_is_killed, loses=True),
-    Row("graceful failover", "cluster", the_cluster_fails_over_gracefully, is_ordered=True),
-    Row("frozen master returns", "cluster", a_frozen_master_returns, loses=True),
-    Row("takeover, old master returns", "cluster", a_replica_takes_over, loses=True),
-    Row("6 partitions, no fault", "cluster", nothing, partitions=6, is_ordered=True),
-    Row(
-        "6 partitions, one slot moved key by key",
-        "cluster",
-        a_slot_moves_sessions_first,
-        partitions=6,
-        is_ordered=True,
-    ),
-    Row(
-        "6 partitions, kill -9 of a master",
-        "cluster",
-        the_master_is_killed,
-        loses=True,
-        partitions=6,
-    ),
-    Row(
-        "6 partitions, a frozen master returns",
-        "cluster",
-        a_frozen_master_returns,
-        loses=True,
-        partitions=6,
-    ),
-)
+def a_master_is_cut_off(site: Site) -> None:
+    """From all other nodes: a replica is elected in its place. It still serves a half of the
+    instances for a while, and yields when it hears of the others again."""
+    cluster: Cluster = site.deployment
+    first = site.server
+    second = cluster.replica_of(first)
+    command(first, "CONFIG", "SET", "cluster-node-timeout", SERVES_ALONE_MS)
+    with Bus(cluster) as bus:
+        bus.cut_off(first)
+        until(lambda: info(second, "replication")["role"] == "master", "a replica is elected")
+        site.fleet.divide([first.port, second.port])
+        _await_two_brains(site, first, second)
+        site.wait(4)
+        bus.heal()
+        until(lambda: info(first, "replication")["role"] == "slave", "the old master yields")
+        site.fleet.unite()
+        command(first, "CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS)
+        site.wait(3)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -260,6 +260,17 @@ class Fleet:
         for worker in self.workers:
             worker.tell(do, **arguments)
         return [worker.hear() for worker in self.workers]
+
+    def divide(self, ports: Sequence[int]) -> None:
+        """Have a half of the workers use one master, and the others the other one."""
+        for number, worker in enumerate(self.workers):
+            worker.ask("steer", port=ports[number // 2 % 2], among=ports)
+        self.steering.steer(ports[0], ports)  # the observer stays
+
+    def unite(self) -> None:
+        """Have all of them use the master that Sentinel, or the cluster, says."""
+        self.each("steer", port=None, among=())
+        self.steering.steer(None)
 
     def leave(self) -> None:
         for worker in self.workers:

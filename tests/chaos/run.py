@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from tests.chaos.clock import Clock
-from tests.chaos.faults import FAULTS, Row, Site
+from tests.chaos.faults import Site
 from tests.chaos.fleet import NOTHING, Fleet, Observer, Planted
 from tests.chaos.orders import Recorded, at_once, check, histories
+from tests.chaos.rows import FAULTS, Row
 from tests.harness.deployments import Cluster, Deployment, Replicated, Standalone
 from tests.harness.servers import Binary
 

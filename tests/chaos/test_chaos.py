@@ -6,8 +6,8 @@ import pytest
 
 from distkit import Change, CounterState, OutcomeUnknownError
 from tests.chaos.books import Book, Call, GlobalCall, Reset, unexplained
-from tests.chaos.faults import FAULTS, Row
 from tests.chaos.fleet import Planted
+from tests.chaos.rows import FAULTS, Row
 from tests.chaos.run import Chaos, Finding
 from tests.conftest import REAL
 
@@ -15,7 +15,11 @@ PACE = 0.1
 SHORT = {
     "standalone": ("CLIENT KILL storm", "FLUSHALL storm"),
     "sentinel": ("frozen master returns",),
-    "cluster": ("slot moved key by key, sessions first", "takeover, old master returns"),
+    "cluster": (
+        "slot moved key by key, sessions first",
+        "takeover, old master returns",
+        "split brain for 4 s",
+    ),
 }
 FEWEST = 300
 """Calls that must have been acknowledged, or the test has tested nothing."""

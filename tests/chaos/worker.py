@@ -7,7 +7,7 @@ with a line on stdout:
 
     {"do": "pause"}         finish the calls in progress, and make no more
     {"do": "resume"}
-    {"do": "steer", "port"} which master to use (`clients.Steering`)
+    {"do": "steer", "port", "among"} which master to use (`clients.Steering`)
     {"do": "beat"}          make a heartbeat
     {"do": "read"}          read every counter, and check the slices against the books
     {"do": "report"}        tell the figures
@@ -210,7 +210,7 @@ class Worker(ABC):
         elif asked["do"] == "resume":
             self._is_paused = False
         elif asked["do"] == "steer":
-            self.steering.port = asked["port"]
+            self.steering.steer(asked["port"], asked["among"])
         elif asked["do"] == "beat":
             self.call("heartbeat")
         elif asked["do"] == "read":
