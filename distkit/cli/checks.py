@@ -33,7 +33,7 @@ SAMPLE: Final = 20
 """How many counters are measured for the estimate of memory."""
 
 READING: Final = (
-    ("HGET", "field"), ("HMGET", "field"), ("HGETALL",), ("HKEYS",), ("HLEN",), ("EXISTS",),
+    ("HGET", "field"), ("HMGET", "field"), ("HGETALL",), ("HRANDFIELD",), ("HLEN",), ("EXISTS",),
     ("TYPE",),
 )  # fmt: skip
 """What the script and its clients read with, after the name of a key."""

@@ -405,4 +405,40 @@ MUTANTS = [
         "for _ = 1, tonumber(times) or 1 do",
         "for _ = 1, 1 do",
     ),
+    # Bounded work
+    Mutant(
+        "a closing does not say whose session it was",
+        "text = text .. '::' .. names[i] .. ':' .. stamp",
+        "text = text .. ':::' .. stamp",
+    ),
+    Mutant(
+        "of several closings only the last is looked at",
+        "'::([^:]*)') do\n      names[#names + 1] = name",
+        "'::([^:]*)') do\n      names[1] = name",
+    ),
+    Mutant(
+        "closings are believed after the stamp was renewed without them",
+        "return text and string.sub(text, -#closed - 1) == ':' .. closed and text or ':' .. closed",
+        "return text or ':' .. closed",
+    ),
+    Mutant(
+        "only those whose sessions were closed are searched although somebody may have expired",
+        "now < tonumber(expires) and closed_since(looked)",
+        "closed_since(looked)",
+    ),
+    Mutant(
+        "a search of a few knows the earliest expiry of all",
+        "      others, earliest = call('HLEN', key) - 1 - #gone - (mine and 1 or 0), expires",
+        "      others = call('HLEN', key) - 1 - #gone - (mine and 1 or 0)",
+    ),
+    Mutant(
+        "whoever was just removed is one of the others",
+        "call('HLEN', key) - 1 - #gone - (mine and 1 or 0)",
+        "call('HLEN', key) - 1 - (mine and 1 or 0)",
+    ),
+    Mutant(
+        "the caller is one of the others",
+        "call('HLEN', key) - 1 - #gone - (mine and 1 or 0)",
+        "call('HLEN', key) - 1 - #gone",
+    ),
 ]
