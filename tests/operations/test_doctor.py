@@ -192,8 +192,9 @@ def test_a_clock_that_is_an_hour_off(healthy: redis.Redis, off: int, which: str)
 def test_an_old_server(healthy: redis.Redis) -> None:
     """Its version is what INFO says; there is no server that is too old to run the tests on."""
     patient = Patient(healthy, PREFIX)
-    assert "redis_version" in patient.info
-    patient.info["redis_version"] = "6.0.16"
+    (server,) = patient.servers
+    assert "redis_version" in server.info
+    server.info["redis_version"] = "6.0.16"
     (finding,) = diagnose(patient).findings
     assert finding == Finding("version", "Redis 6.0.16 is too old", "use Redis 6.2 or later")
 
