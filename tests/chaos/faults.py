@@ -52,12 +52,20 @@ class Site:
         fleet: the instances, which are counting.
         clock: the servers' wall clock.
         pace: how long the fault lasts: 1.0 in the full suite, less in the short one.
+
+    Attributes:
+        wrong: what was found wrong before the end.
     """
 
     def __init__(self, deployment: Any, fleet: Fleet, clock: Clock, pace: float) -> None:
         self.deployment: Any = deployment
         self.fleet, self.clock, self.pace = fleet, clock, pace
         self.chance = random.Random(fleet.prefix)
+        self.wrong: list[dict[str, Any]] = []
+
+    def at_pace(self, pace: float) -> Site:
+        """The same, for a fault that lasts for so long."""
+        return Site(self.deployment, self.fleet, self.clock, pace)
 
     @property
     def server(self) -> RedisServer:
@@ -276,7 +284,6 @@ def the_brain_is_split(site: Site) -> None:
         sentinel.freeze()
     command(second, "REPLICAOF", "NO", "ONE")
     site.fleet.divide([first.port, second.port])
-    command(first, "CLIENT", "KILL", "TYPE", "normal")
     _await_two_brains(site, first, second)
     site.wait(4)
     command(second, "REPLICAOF", HOST, first.port)
@@ -287,17 +294,21 @@ def the_brain_is_split(site: Site) -> None:
 
 
 def _await_two_brains(site: Site, *masters: RedisServer) -> None:
-    """Until both masters serve instances, each without the other's knowledge."""
+    """Until both masters serve instances, each without the other's knowledge. Clients that go where
+    they were redirected to before lose their connections, so that they ask again."""
 
     def heads() -> list[bytes]:
         sessions = f"distkit:{{{site.fleet.place}}}:instances"
         return [command(master, "HGET", sessions, ":") for master in masters]
 
-    before = heads()
-    until(
-        lambda: all(now != then for now, then in zip(heads(), before, strict=True)),
-        "both masters serve instances",
-    )
+    def both_serve() -> bool:
+        for master in masters:
+            command(master, "CLIENT", "KILL", "TYPE", "normal")
+        before = heads()
+        time.sleep(0.3)
+        return all(now != then for now, then in zip(heads(), before, strict=True))
+
+    until(both_serve, "both masters serve instances")
 
 
 # --- A cluster -----------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from tests.chaos.faults import (
     the_server_restarts_empty,
     the_server_restarts_from_an_old_snapshot,
 )
+from tests.chaos.mixed import at_random
 
 
 class Row(NamedTuple):
@@ -77,12 +78,41 @@ FAULTS: Final = (
         loses=True,
     ),
     Row("clock a year ahead and back", "standalone", the_clock_jumps_by_a_year, is_ordered=True),
+    Row(
+        "five faults at random",
+        "standalone",
+        at_random(
+            clients_are_killed,
+            the_server_is_frozen,
+            instances_are_frozen,
+            instance_ids_are_reused,
+            redis_evicts,
+            each_key_is_evicted,
+            everything_is_flushed,
+            the_server_restarts_empty,
+            the_server_restarts_from_an_old_snapshot,
+        ),
+        loses=True,
+    ),
     Row("no fault", "sentinel", nothing, is_ordered=True),
     Row("kill -9 of the master", "sentinel", the_master_is_killed, loses=True),
     Row("frozen master returns", "sentinel", a_frozen_master_returns, loses=True),
     Row("SENTINEL FAILOVER", "sentinel", sentinel_fails_over, loses=True),
     Row("lagging replica promoted", "sentinel", a_lagging_replica_is_promoted, loses=True),
     Row("split brain for 4 s", "sentinel", the_brain_is_split, loses=True),
+    Row(
+        "five faults at random",
+        "sentinel",
+        at_random(
+            the_master_is_killed,
+            a_frozen_master_returns,
+            sentinel_fails_over,
+            a_lagging_replica_is_promoted,
+            the_brain_is_split,
+            everything_is_flushed,
+        ),
+        loses=True,
+    ),
     Row("no fault", "cluster", nothing, is_ordered=True),
     Row(
         "slot moved key by key, sessions first",
@@ -101,6 +131,21 @@ FAULTS: Final = (
     Row("frozen master returns", "cluster", a_frozen_master_returns, loses=True),
     Row("takeover, old master returns", "cluster", a_replica_takes_over, loses=True),
     Row("split brain for 4 s", "cluster", a_master_is_cut_off, loses=True),
+    Row(
+        "five faults at random",
+        "cluster",
+        at_random(
+            a_slot_moves_sessions_first,
+            a_slot_moves_counters_first,
+            the_master_is_killed,
+            the_cluster_fails_over_gracefully,
+            a_frozen_master_returns,
+            a_replica_takes_over,
+            a_master_is_cut_off,
+            instances_are_frozen,
+        ),
+        loses=True,
+    ),
     Row("6 partitions, no fault", "cluster", nothing, partitions=6, is_ordered=True),
     Row(
         "6 partitions, one slot moved key by key",

@@ -101,13 +101,15 @@ class Chaos:
             observer = Observer(fleet)
             observer.start()
             time.sleep(CALM_S * self._pace)
-            row.fault(Site(deployment, fleet, self.clock, self._pace))
+            site = Site(deployment, fleet, self.clock, self._pace)
+            row.fault(site)
             deployment.wait()
             time.sleep(CALM_S * self._pace)
             fleet.each("pause")
             observed = observer.stop()
             wrong, attempts = fleet.judge()
             reports = [*fleet.each("report"), *fleet.last_words]
+            wrong += site.wrong
             wrong += [each for report in reports for each in report["violations"]]
             wrong += fleet.unexplained(reports, row.loses)
             kept = histories(reports)

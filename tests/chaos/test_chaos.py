@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from distkit import Change, CounterState, OutcomeUnknownError
 from tests.chaos.books import Book, Call, GlobalCall, Reset, unexplained
+from tests.chaos.faults import Site
 from tests.chaos.fleet import Planted
+from tests.chaos.mixed import IN_A_ROW, OF_THE_PACE, at_random
 from tests.chaos.rows import FAULTS, Row
 from tests.chaos.run import Chaos, Finding
 from tests.conftest import REAL
@@ -56,6 +60,25 @@ def test_faults_of_real_servers_break_no_count(deployment: str) -> None:
 def test_the_judge_finds_a_planted_defect(mutant: str) -> None:
     with Chaos(REAL[-1], PACE, Planted(mutant=mutant)) as chaos:
         assert chaos.run(_row(*PLANTED[mutant])).violations
+
+
+def test_faults_at_random_are_judged_after_each_healing() -> None:
+    fleet, deployment, happened = Mock(), Mock(), list[float]()
+    fleet.prefix, fleet.workers = "p", [Mock()]
+    fleet.judge.side_effect = [([], 1)] * 2 + [([{"why": "unequal"}], 3)] + [([], 1)] * 2
+    site = Site(deployment, fleet, Mock(), pace=0.001)
+
+    def fault(short: Site) -> None:
+        happened.append(short.pace)
+        fleet.each.assert_called_with("resume")
+
+    fleet.each("resume")
+    at_random(fault)(site)
+    assert happened == [0.001 * OF_THE_PACE] * IN_A_ROW
+    assert deployment.wait.call_count == IN_A_ROW
+    (wrong,) = site.wrong
+    assert wrong["why"] == "unequal"
+    assert len(wrong["after"]) == 3
 
 
 # --- The books -----------------------------------------------------------------------------------
