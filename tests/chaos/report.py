@@ -24,10 +24,10 @@ its end and its answer on the machine's clock. There must be an order of the cal
 between its beginning and its end, in which the specification gives just these answers; a call whose
 outcome is unknown may stand in it or not.
 
-In a split brain, two masters serve a half of the instances each, and neither hears of the other. In
-Sentinel's deployment the second one is promoted by hand; in the cluster the first one loses its bus,
-so that the others elect the second. "Five faults at random" draws them from those of the deployment,
-one after the other, and judges the totals after each healing.
+In a split brain, two masters serve a half of the instances each, and neither hears of the other.
+Behind Sentinel, the second one is promoted by hand; in the cluster, the first one loses its bus, so
+the others elect the second. "Five faults at random" draws them from those of the deployment, one
+after the other, and judges the totals after each healing.
 
 * **acknowledged**: calls that returned a result; each result is checked against the book.
 * **in order**: how many calls were recorded, and have to be linearizable; in brackets, how many of

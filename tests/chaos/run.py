@@ -64,10 +64,13 @@ class Chaos:
         binary: which redis-server.
         pace: how long each fault lasts, from 0 to 1.
         planted: a defect to plant.
+
+    Attributes:
+        pace: of the next fault.
     """
 
     def __init__(self, binary: Binary, pace: float = 1.0, planted: Planted = NOTHING) -> None:
-        self._binary, self._pace, self._planted = binary, pace, planted
+        self._binary, self.pace, self._planted = binary, pace, planted
         self.clock = Clock()
         self._deployments: dict[str, Deployment] = {}
         self._number = 0
@@ -100,11 +103,11 @@ class Chaos:
         try:
             observer = Observer(fleet)
             observer.start()
-            time.sleep(CALM_S * self._pace)
-            site = Site(deployment, fleet, self.clock, self._pace)
+            time.sleep(CALM_S * self.pace)
+            site = Site(deployment, fleet, self.clock, self.pace)
             row.fault(site)
             deployment.wait()
-            time.sleep(CALM_S * self._pace)
+            time.sleep(CALM_S * self.pace)
             fleet.each("pause")
             observed = observer.stop()
             wrong, attempts = fleet.judge()

@@ -48,8 +48,13 @@ class Place:
         self.servers, self.client, self.url = servers, client, url
 
     def counter(self, name: str, partitions: int = PARTITIONS) -> StrictInstanceAwareCounter:
+        hour = 3_600_000  # nobody is presumed dead, however slow the machine is
         return StrictInstanceAwareCounter(
-            self.client, PREFIX, instance_id=name, partitions=partitions
+            self.client,
+            PREFIX,
+            instance_id=name,
+            partitions=partitions,
+            dead_instance_threshold_ms=hour,
         )
 
     def dump(self) -> dict[bytes, bytes]:
