@@ -84,8 +84,8 @@ def _facts(binary: Binary, seconds: float, paces: list[float]) -> list[str]:
     return [
         f"{datetime.date.today()}: Redis {version}, Python {sys.version.split()[0]}, "
         f"{os.cpu_count()} cores for servers and instances together",
-        f"{WORKERS} processes; the whole run took {seconds / 60:.1f} minutes. No fault was cut to less "
-        f"than {min(paces, default=1):.0%} of its full length",
+        f"{WORKERS} processes; the whole run took {seconds / 60:.1f} minutes",
+        f"no fault was cut to less than {min(paces, default=1):.0%} of its full length",
     ]
 
 
