@@ -19,6 +19,7 @@ from tests.chaos.run import chosen
 from tests.chaos.test_chaos import violations_of
 
 GET, INC, SET, DELETE = Step("get"), Step("inc", 1), Step("set", 9), Step("delete")
+DELETE_ON_INSTANCE = Step("delete_on_instance")
 
 
 def call(
@@ -72,6 +73,17 @@ NOT_LINEARIZABLE = {
         call("B", GET, 4, 5, 1, 0),
     ],
     "an epoch that resets nobody": [A, call("B", SET, 4, 5, 9, 9), call("A", GET, 6, 7, 9, 1)],
+    "a call that takes effect again after it has ended": [
+        A,
+        call("A", DELETE_ON_INSTANCE, 4, 5, 0, 1),
+        call("B", GET, 6, 7, 1, 0),
+    ],
+    "the same, of one that was seen before it had ended": [
+        A,
+        call("B", GET, 1, 2, 1, 0),
+        call("A", DELETE_ON_INSTANCE, 4, 5, 0, 1),
+        call("B", GET, 6, 7, 1, 0),
+    ],
     "a batch with another's step inside": [
         Recorded("A", (INC, INC), 0, 3, (CounterState(1, 1), CounterState(3, 2))),
         call("B", INC, 1, 2, 2, 1),
