@@ -51,8 +51,8 @@ BACKOFF_S = 0.02
 CLUSTER_BACKOFF_S = 0.2
 """The client of a cluster counts its retries, but does not wait before them; a counter that waited
 would be seen."""
-PREFIXES = ("p", "q", "t")
-"""Their slots have the same owner in a cluster of two masters."""
+PREFIXES = ("r", "s", "v")
+"""Their slots belong to the first of two masters, which clients ask first which node serves what."""
 SLOW = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, asyncio.TimeoutError)
 """What a call without a fault may raise if the machine is too slow."""
 
@@ -327,7 +327,7 @@ def test_an_asyncio_call_does_so_too(site: Site, name: str) -> None:
 
 def test_an_interrupted_call_is_in_the_book(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     client, book = site.client(), Book()
-    counter = StrictInstanceAwareCounter(client, "p")
+    counter = StrictInstanceAwareCounter(client, PREFIXES[0])
     book.note(counter.inc("k"))
 
     def interrupted(*_: object, **__: object) -> None:
@@ -346,7 +346,7 @@ def test_an_interrupted_call_is_in_the_book(site: Site, monkeypatch: pytest.Monk
 def test_a_reentered_call_is_refused_at_once_and_changes_nothing(site: Site) -> None:
     """A signal handler or a `__del__` runs between any two lines of the thread's own call."""
     client = site.client()
-    counter = StrictInstanceAwareCounter(client, "p")
+    counter = StrictInstanceAwareCounter(client, PREFIXES[0])
     counter.inc("k")
     driver, outcomes = driver_of(counter), list[tuple[float, object]]()
     send = driver.send
@@ -402,7 +402,7 @@ def test_a_cancelled_call_is_in_the_book(site: Site) -> None:
 
     async def main() -> None:
         client = site.async_client()
-        counter = distkit.asyncio.StrictInstanceAwareCounter(client, "p")
+        counter = distkit.asyncio.StrictInstanceAwareCounter(client, PREFIXES[0])
         book.note(await counter.inc("k"))
         site.gate.meet(Fault(True, "silence"))
         call = asyncio.ensure_future(counter.inc("k"))
@@ -424,7 +424,7 @@ def test_a_loop_that_is_closed_under_a_call_leaves_no_lie(site: Site) -> None:
     """The call is in the book as unknown, and a counter without its loop works in the next one."""
     book = Book()
     client = site.async_client()
-    counter = distkit.asyncio.StrictInstanceAwareCounter(client, "p")
+    counter = distkit.asyncio.StrictInstanceAwareCounter(client, PREFIXES[0])
     first = asyncio.new_event_loop()
     first.run_until_complete(counter.inc("k"))
     book.note(None)
@@ -451,7 +451,7 @@ def test_a_loop_that_is_closed_under_a_call_leaves_no_lie(site: Site) -> None:
 
 def test_a_second_loop_that_runs_at_the_same_time_is_refused(site: Site) -> None:
     client = site.async_client()
-    counter = distkit.asyncio.StrictInstanceAwareCounter(client, "p")
+    counter = distkit.asyncio.StrictInstanceAwareCounter(client, PREFIXES[0])
     first = asyncio.new_event_loop()
     thread = threading.Thread(target=first.run_forever)
     thread.start()
