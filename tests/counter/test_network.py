@@ -35,8 +35,13 @@ CALLS = 1_000
 def through(
     server: RedisServer, faults: Faults, seed: int = 20
 ) -> Iterator[tuple[FaultyProxy, redis.Redis]]:
-    """A client with redis-py's default retries, behind a proxy with faults."""
-    with FaultyProxy(server.port, faults, seed) as proxy, redis.Redis(port=proxy.port) as client:
+    """A client behind a proxy with faults. It does not wait before it retries: the waits of
+    redis-py 6 take a second each."""
+    retry = Retry(NoBackoff(), 10)
+    with (
+        FaultyProxy(server.port, faults, seed) as proxy,
+        redis.Redis(port=proxy.port, retry=retry) as client,
+    ):
         yield proxy, client
         client.close()
 
@@ -45,7 +50,6 @@ def test_the_proxy_makes_a_plain_incr_count_too_much(real_server: RedisServer) -
     """The problem: redis-py sends a command again that was executed already."""
     faults = Faults(drop_replies=0.05, commands=frozenset({b"INCRBY"}))
     with through(real_server, faults) as (proxy, client):
-        client.set_retry(Retry(NoBackoff(), 10))
         for _ in range(CALLS):
             client.incrby("plain")
     assert proxy.dropped_replies > 20
@@ -76,7 +80,6 @@ def test_several_instances_and_threads_through_a_bad_network(real_server: RedisS
     """Four instances with four threads each: the total is what all of them did."""
     faults = Faults(drop_replies=0.03, drop_requests=0.03, copies=0.1)
     with through(real_server, faults) as (proxy, client):
-        client.set_retry(Retry(NoBackoff(), 10))
         counters = [StrictInstanceAwareCounter(client, "p") for _ in range(4)]
 
         def work(counter: StrictInstanceAwareCounter) -> None:
