@@ -760,6 +760,22 @@ SCENARIOS = [
         """,
     ),
     Scenario(
+        "after a search of all, the earliest lease that was found decides when to search again",
+        "R5",
+        """
+        D inc k 1 -> 1 1
+        wait 10000
+        B inc k 2 -> 3 2
+        C inc k 4 -> 7 4
+        wait 10000
+        B heartbeat
+        wait 10000
+        E get k -> 6 0
+        wait 10000
+        E get k -> 2 0
+        """,
+    ),
+    Scenario(
         "after a search the caller's own lease may be the next to end",
         "R5",
         """
