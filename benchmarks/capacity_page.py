@@ -167,10 +167,12 @@ def _answers(c: Constants) -> list[str]:
         "Calls a second are 5,000, 20,000, 100,000 and 100,000; as many instances come as go: "
         "10, 100, 1,000 and 1,000 a second, a tenth of them without leaving.",
         "",
-        "**The first bottleneck** for 1 million instances and 10 million keys is the heartbeats: "
-        "100,000 a second, each of which looks at ten counters. A threshold of 300 s makes them a "
-        "tenth; what is left is calls and departures, and fits on a few shards. Partitions divide "
-        "calls, counters and slices. But an instance that uses keys of every partition has a "
-        "session, heartbeats and an open in each of them. So let an instance use few partitions, "
-        "or divide the instances among several prefixes.",
+        "**The first bottleneck** for 1 million instances and 10 million keys is that a thousand "
+        "come and go each second: nearly every request finds that somebody has left since its "
+        "counter was touched last, which costs more than the request itself. It is a bounded cost "
+        "for each request, whatever the number of instances. The second is the heartbeats, 100,000 "
+        "a second, each of which looks at ten counters: a threshold of 300 s makes them a tenth. "
+        "Partitions divide calls, counters and slices. But an instance that uses keys of every "
+        "partition has a session, heartbeats and an open in each of them. So let an instance use "
+        "few partitions, or divide the instances among several prefixes.",
     ]

@@ -29,6 +29,7 @@ from distkit.redis import asyncio as asyncio_transport
 from distkit.redis.meaning import Abandoned
 from distkit.testing import driver_of
 from tests.harness.servers import RedisServer, free_port
+from tests.harness.wire import sessions_of
 
 THRESHOLD = 600
 """In ms. Long enough for a slow machine, and short enough to wait for."""
@@ -52,7 +53,7 @@ def _wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def _instances(server: RedisServer) -> int:
-    return server.client().hlen("distkit:{p}:instances") - 1
+    return len(sessions_of(server.client(), "p"))
 
 
 # --- Leaving (R16) -------------------------------------------------------------------------------
@@ -63,7 +64,7 @@ def test_on_leaving_the_slices_are_removed_and_the_session_is_closed(client: red
     with StrictInstanceAwareCounter(client, "p") as counter:
         counter.inc_all([("k", 5), ("j", 1)])
         assert other.inc("k") == (6, 1)
-    assert client.hlen("distkit:{p}:instances") == 2, "the head and the other instance"
+    assert len(sessions_of(client, "p")) == 1, "the other instance"
     assert other.get_all(["k", "j"]) == [(1, 1), (0, 0)]
 
 

@@ -270,3 +270,9 @@ def _numbers(field: str) -> list[int]:
 def text(word: Any) -> str:
     """A word of a command or reply as text."""
     return word.decode() if isinstance(word, bytes) else str(word)
+
+
+def sessions_of(client: Any, prefix: str) -> set[str]:
+    """The instances of a prefix that have a session. Fields with a colon are something else."""
+    names = map(text, client.hkeys(f"distkit:{{{prefix}}}:instances"))
+    return {name for name in names if ":" not in name}
