@@ -358,24 +358,28 @@ local function rare()
   -- All slices of a counter but the caller's, and that one; or, as long as nobody can have expired, only those
   -- whose sessions were closed since the last search.
   local function slices_to_search(key, expires, looked)
-    local names, slices, mine = {}, {}, nil
+    local names, slices = {}, {}
     local suspects = now < tonumber(expires) and closed_since(looked)
+    local function take(name, slice)
+      if slice and not slices[name] then
+        slices[name] = slice
+        names[#names + 1] = name ~= HEAD and name ~= me and name or nil
+      end
+    end
     if suspects then
       suspects[#suspects + 1] = me
       local found = read_all(key, suspects)
       for i, name in ipairs(suspects) do
-        slices[name] = found[i] or nil
+        take(name, found[i])
       end
     else
       local fields = call('HGETALL', key)
       for i = 1, #fields, 2 do
-        slices[fields[i]] = fields[i + 1]
+        take(fields[i], fields[i + 1])
       end
     end
-    mine, slices[me], slices[HEAD] = slices[me], nil, nil
-    for name in pairs(slices) do
-      names[#names + 1] = name
-    end
+    local mine = slices[me]
+    slices[me], slices[HEAD] = nil, nil
     return names, slices, mine, suspects
   end
 

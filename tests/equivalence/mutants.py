@@ -176,7 +176,7 @@ MUTANTS = [
     ),
     Mutant(
         "a leave does not start a search for the dead",
-        "call('HDEL', KEYS[1], me)\n  closed = tools.stamp(closed)",
+        "call('HDEL', KEYS[1], me)\n  tools.note_closed({ me })",
         "call('HDEL', KEYS[1], me)",
     ),
     Mutant(
@@ -266,13 +266,13 @@ MUTANTS = [
     ),
     Mutant(
         "an instance takes over the slices of its earlier session",
-        "    elseif mine then\n      gone[#gone + 1] = me",
-        "    elseif false then\n      gone[#gone + 1] = me",
+        "    elseif mine then\n      gone[#gone + 1], slices[me] = me, mine",
+        "    elseif false then\n      gone[#gone + 1], slices[me] = me, mine",
     ),
     Mutant(
         "an open that replaces a session does not start a search",
-        "    closed = tools.stamp(closed)\n  end\n  tools.sweep()",
-        "  end\n  tools.sweep()",
+        "      tools.note_closed({ me })\n    end\n  end\n  tools.sweep()",
+        "    end\n  end\n  tools.sweep()",
     ),
     Mutant(
         "a request of an earlier life is taken for this open",

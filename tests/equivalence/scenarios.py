@@ -760,6 +760,22 @@ SCENARIOS = [
         """,
     ),
     Scenario(
+        "after a search the caller's own lease may be the next to end",
+        "R5",
+        """
+        A joins 500
+        B inc k 2 -> 2 2
+        wait 10000
+        C inc k 4 -> 6 4
+        wait 19900
+        A inc k 1 -> 7 1
+        wait 100
+        A get k -> 5 1
+        wait 500
+        C get k -> 4 4
+        """,
+    ),
+    Scenario(
         "if a session was closed and others have expired, all of them go",
         "R5 R17",
         """

@@ -1,4 +1,4 @@
-"""R14: an open may overlook sessions of the dead, as the script does in a prefix with many sessions.
+"""R14: an open may overlook sessions of the dead, as the script does among many.
 
 A world has too few instances for that. So here an open overlooks all of them, or all but one, and
 every other property still holds: no other rule depends on which sessions an open draws.
