@@ -108,7 +108,7 @@ FAULTS: Final = (
             a_frozen_master_returns,
             sentinel_fails_over,
             everything_is_flushed,
-        ),  # without those that freeze Sentinels, which then do nothing for 30 s (TILT)
+        ),  # without those that freeze Sentinels: each takes half a minute to heal
         loses=True,
     ),
     Row("no fault", "cluster", nothing, is_ordered=True),
