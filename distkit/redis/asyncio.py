@@ -13,6 +13,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator
+from itertools import count
 from typing import Any, Protocol
 
 import redis.asyncio
@@ -29,10 +30,12 @@ from redis.exceptions import (
     RedisClusterException,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from distkit.core.instance import Reply, Request
 from distkit.redis.meaning import (
+    ANSWERS,
     STALE,
     UNREACHABLE,
     Message,
@@ -49,12 +52,14 @@ from distkit.redis.settings import (
     MOST_REDIRECTIONS,
     SHARED,
     Place,
+    asked_last,
     asks_sentinel,
     checked_pool,
     kind_of,
     leads_elsewhere,
     made,
     shared_by,
+    waits_forever,
 )
 
 
@@ -115,6 +120,10 @@ async def _drop(connection: Any) -> None:
     """Close it; on a loop that is closed already, as far as that goes."""
     with contextlib.suppress(Exception):
         await connection.disconnect(nowait=True)
+
+
+async def _nothing(_: Exception) -> None:
+    """What happens between two attempts."""
 
 
 _every: weakref.WeakSet[Idle] = weakref.WeakSet()
@@ -253,16 +262,13 @@ class PoolTransport:
                 raise failed.pop()
             return await self._transmit(message, self._renewed(message, words))
 
-        return await self._policy().call_with_retry(attempt, self._failed)
+        return await self._policy().call_with_retry(attempt, _nothing)
 
     def _renewed(self, message: Message, words: tuple[Any, ...]) -> tuple[Any, ...]:
         """The words of a retry: the wall clock is read again."""
         if isinstance(message, Request):
             return self.script.by_hash(message, self._wall.read())
         return words
-
-    async def _failed(self, error: Exception) -> None:
-        """Before the next attempt."""
 
     # --- One transmission ------------------------------------------------------------------------
 
@@ -379,6 +385,7 @@ class ClusterTransport(PoolTransport):
         super().__init__(client, wall, deadline)
         self._key = b""
         self._moved_to: tuple[str, int] | None = None
+        self._last: Place | None = None  # where the last connection led
 
     async def _deliver(self, message: Message, words: tuple[Any, ...]) -> Any:
         """The policy of a cluster's client covers connecting, too."""
@@ -395,8 +402,8 @@ class ClusterTransport(PoolTransport):
 
     async def _transmit(self, message: Message, words: tuple[Any, ...]) -> Any:
         self._key = message.keys[0]
+        await self._client.initialize()  # if no node answers that, the call ends
         try:
-            await self._client.initialize()
             for _ in range(MOST_REDIRECTIONS):
                 try:
                     return await self._exchange(await self._connection(), message, words)
@@ -420,19 +427,65 @@ class ClusterTransport(PoolTransport):
         except (AskError, MovedError) as error:
             raise NotNow(str(error)) from error
 
-    async def _failed(self, error: Exception) -> None:
+    async def _again(self, message: Message, words: tuple[Any, ...], error: Exception) -> Any:
+        """As the synchronous class does."""
+        policy: Any = self._client.retry
+        policy._backoff.reset()
+        for failures in count(1):
+            await self._find_nodes(error)
+            if 0 <= policy.get_retries() < failures:
+                break
+            if isinstance(error, NotNow) or policy.get_retries() < 0:
+                await asyncio.sleep(policy._backoff.compute(failures))
+            try:
+                return await self._transmit(message, self._renewed(message, words))
+            except UNREACHABLE as another:
+                error = another
+        raise error
+
+    async def _find_nodes(self, error: Exception) -> None:
         """Ask the cluster again which node serves the prefix. If no node answers that, the call
         ends, as redis-py's own do."""
         self._moved_to = None
-        if not isinstance(error, NotNow):
-            await self._client.nodes_manager.initialize()
+        if self._last is not None and not isinstance(error, NotNow):
+            nodes = self._client.nodes_manager
+            options = asked_last(nodes, self._last)
+            if waits_forever(self._last):
+                await self._try_nodes(nodes, self._last)
+            await nodes.initialize(**options)
+
+    async def _try_nodes(self, nodes: Any, place: Place) -> None:
+        """Make a node that answers within the deadline the first to be asked."""
+        for node in list(nodes.startup_nodes.values()):
+            there = place.at(node.host, node.port)
+            try:
+                await self._ping(there)
+            except ANSWERS:
+                return
+            except UNREACHABLE:
+                asked_last(nodes, there)
+            else:
+                return
+        raise RedisConnectionError("no node of the cluster answers")
+
+    async def _ping(self, place: Place) -> None:
+        connection = await self._connected(place)
+        try:
+            connection.socket_timeout = self._deadline
+            await connection.send_command("PING", check_health=False)
+            await connection.read_response()
+        finally:
+            await _drop(connection)
 
     def _place(self) -> Place:
         node = self._client.get_node_from_key(self._key)
         if node is None:
             raise NotNow("no node of the cluster serves this prefix")
         place = Place(node.connection_class, node.connection_kwargs)
-        return place.at(*self._moved_to) if self._moved_to else place
+        if self._moved_to:
+            place = place.at(*self._moved_to)
+        self._last = place
+        return place
 
     def _pool(self) -> Any:
         return None
@@ -449,9 +502,6 @@ class ClusterTransport(PoolTransport):
 
     def _keep(self, connection: Any) -> bool:
         return self._idle_at(connection.host, connection.port).keep(connection)
-
-    def _policy(self) -> Any:
-        return self._client.retry
 
 
 def _idle_of(owner: Any, key: Any) -> Idle:

@@ -12,10 +12,12 @@ reply at the deadline, because a request that is sent again executes once (R11).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 from redis.backoff import NoBackoff
+from redis.cluster import get_node_name
 
 from distkit.keys import LIMIT, checked_int
 
@@ -68,8 +70,7 @@ class Place(NamedTuple):
 
 def made(place: Place, retry_class: type[Any], deadline: float) -> tuple[Any, Any]:
     """A connection of our own, not connected yet, and the retry policy that the client gives it."""
-    settings = {name: value for name, value in place.settings.items() if name not in POOLS_OWN}
-    connection = place.connection_class(**settings)
+    connection = _as_given(place)
     policy, connection.retry = connection.retry, retry_class(NoBackoff(), 0)
     given = connection.socket_timeout
     timeout = deadline if given is None else min(given, deadline)
@@ -77,6 +78,17 @@ def made(place: Place, retry_class: type[Any], deadline: float) -> tuple[Any, An
     if connection.socket_connect_timeout is None:
         connection.socket_connect_timeout = timeout
     return connection, policy
+
+
+def _as_given(place: Place) -> Any:
+    """A connection as the client makes it, not connected yet."""
+    settings = {name: value for name, value in place.settings.items() if name not in POOLS_OWN}
+    return place.connection_class(**settings)
+
+
+def waits_forever(place: Place) -> bool:
+    """Whether the client's own connections to this place have no timeout."""
+    return _as_given(place).socket_timeout is None
 
 
 def checked_pool(client: Any, what: str) -> None:
@@ -115,3 +127,24 @@ def leads_elsewhere(pool: Any, connection: Any) -> bool:
 def asks_sentinel(pool: Any) -> bool:
     """Whether a new connection asks Sentinel for the master."""
     return bool(getattr(pool, "is_master", False))
+
+
+def asked_last(nodes: Any, failed: Place) -> dict[str, Any]:
+    """Make a node that has just failed the last one that the cluster's client asks for the slots.
+
+    redis-py does so since 7; before, it forgets the node, even if it knows no other.
+
+    Args:
+        nodes: the client's nodes manager.
+        failed: the place of the node.
+
+    Returns:
+        the arguments for `nodes.initialize`, which asks the others in any order since 8.
+    """
+    name = get_node_name(failed.settings["host"], failed.settings["port"])
+    known = dict(nodes.startup_nodes)
+    if name in known:
+        node = known.pop(name)
+        nodes.startup_nodes = {**known, name: node}
+    takes = inspect.signature(nodes.initialize).parameters
+    return {"last_failed_node_name": name} if "last_failed_node_name" in takes else {}

@@ -8,6 +8,7 @@ import os
 import time
 import weakref
 from collections import deque
+from itertools import count
 from typing import Any, Protocol
 
 import redis
@@ -23,10 +24,12 @@ from redis.exceptions import (
     RedisClusterException,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from distkit.core.instance import Reply, Request
 from distkit.redis.meaning import (
+    ANSWERS,
     STALE,
     UNREACHABLE,
     Message,
@@ -44,12 +47,14 @@ from distkit.redis.settings import (
     SHARED,
     STAYS_FRESH_S,
     Place,
+    asked_last,
     asks_sentinel,
     checked_pool,
     kind_of,
     leads_elsewhere,
     made,
     shared_by,
+    waits_forever,
 )
 
 
@@ -196,16 +201,13 @@ class PoolTransport:
                 raise failed.pop()
             return self._transmit(message, self._renewed(message, words))
 
-        return self._policy().call_with_retry(attempt, self._failed)
+        return self._policy().call_with_retry(attempt, lambda _: None)
 
     def _renewed(self, message: Message, words: tuple[Any, ...]) -> tuple[Any, ...]:
         """The words of a retry: the wall clock is read again."""
         if isinstance(message, Request):
             return self.script.by_hash(message, self._wall.read())
         return words
-
-    def _failed(self, error: Exception) -> None:
-        """Before the next attempt."""
 
     # --- One transmission ------------------------------------------------------------------------
 
@@ -312,6 +314,7 @@ class ClusterTransport(PoolTransport):
         super().__init__(client, wall, deadline)
         self._key = b""
         self._moved_to: tuple[str, int] | None = None
+        self._last: Place | None = None  # where the last connection led
 
     def _deliver(self, message: Message, words: tuple[Any, ...]) -> Any:
         """The policy of a cluster's client covers connecting, too."""
@@ -352,12 +355,56 @@ class ClusterTransport(PoolTransport):
         except (AskError, MovedError) as error:
             raise NotNow(str(error)) from error
 
-    def _failed(self, error: Exception) -> None:
+    def _again(self, message: Message, words: tuple[Any, ...], error: Exception) -> Any:
+        """Like redis-py, count a cluster's retries by the client's policy, and after a lost
+        connection look for the right node at once. The policy's waits are for a node that says it
+        cannot serve now, and for a policy that never gives up."""
+        policy: Any = self._client.retry
+        policy._backoff.reset()
+        for failures in count(1):
+            self._find_nodes(error)
+            if 0 <= policy.get_retries() < failures:
+                break
+            if isinstance(error, NotNow) or policy.get_retries() < 0:
+                time.sleep(policy._backoff.compute(failures))
+            try:
+                return self._transmit(message, self._renewed(message, words))
+            except UNREACHABLE as another:
+                error = another
+        raise error
+
+    def _find_nodes(self, error: Exception) -> None:
         """Ask the cluster again which node serves the prefix. If no node answers that, the call
         ends, as redis-py's own do."""
         self._moved_to = None
-        if not isinstance(error, NotNow):
-            self._client.nodes_manager.initialize()
+        if self._last is not None and not isinstance(error, NotNow):
+            nodes = self._client.nodes_manager
+            options = asked_last(nodes, self._last)
+            if waits_forever(self._last):
+                self._try_nodes(nodes, self._last)
+            nodes.initialize(**options)
+
+    def _try_nodes(self, nodes: Any, place: Place) -> None:
+        """Make a node that answers within the deadline the first to be asked."""
+        for node in list(nodes.startup_nodes.values()):
+            there = place.at(node.host, node.port)
+            try:
+                self._ping(there)
+            except ANSWERS:
+                return
+            except UNREACHABLE:
+                asked_last(nodes, there)
+            else:
+                return
+        raise RedisConnectionError("no node of the cluster answers")
+
+    def _ping(self, place: Place) -> None:
+        connection = self._connected(place)
+        try:
+            connection.send_command("PING", check_health=False)
+            connection.read_response()
+        finally:
+            connection.disconnect()
 
     def _place(self) -> Place:
         node = self._client.get_node_from_key(self._key)
@@ -365,7 +412,10 @@ class ClusterTransport(PoolTransport):
             raise NotNow("no node of the cluster serves this prefix")
         pool = self._client.get_redis_connection(node).connection_pool
         place = Place(pool.connection_class, pool.connection_kwargs)
-        return place.at(*self._moved_to) if self._moved_to else place
+        if self._moved_to:
+            place = place.at(*self._moved_to)
+        self._last = place
+        return place
 
     def _elsewhere(self) -> tuple[type[Exception], ...]:
         return (ClusterDownError, MasterDownError, TryAgainError)
@@ -379,6 +429,3 @@ class ClusterTransport(PoolTransport):
 
     def _keep(self, connection: Any) -> None:
         self._idle_at(connection.host, connection.port).keep(connection)
-
-    def _policy(self) -> Any:
-        return self._client.retry

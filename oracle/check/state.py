@@ -189,8 +189,11 @@ def start(bounds: Bounds) -> World:
     for place in range(bounds.instances + bounds.joins):
         threshold, promise = _at(bounds.thresholds, place), _at(bounds.promises, place)
         life = Instance(HERE, threshold, promise=promise)
-        present = life._replace(seq=first) if place < bounds.instances else None
-        slots.append(Slot(present, life, joins_later=present is None))
+        head_start = life._replace(seq=first)
+        if place < bounds.instances:
+            slots.append(Slot(head_start, life))
+        else:
+            slots.append(Slot(life=head_start, joins_later=True))
     return World(0, Server(), context, tuple(slots))
 
 

@@ -141,7 +141,8 @@ def react(
     """
     match event:
         case Joins():
-            return slot._replace(instance=slot.life, joins_later=False), Effect("joins")
+            again = slot.life._replace(seq=0)  # HEAD_START is for the first that has the id
+            return Slot(instance=slot.life, life=again), Effect("joins")
         case Crashes():
             return _without_instance(slot), Effect("crashes", gone=True)
         case Restarts():

@@ -115,3 +115,10 @@ def test_always_on_a_total_out_of_range_changes_nothing(client: redis.Redis) -> 
     with pytest.raises(CounterOverflowError):
         other.inc_if("k", always(), -9)
     assert other.set_on_instance("k", 0) == (2**53 - 1, 0)
+
+
+def test_what_is_no_tuple_is_not_equal_to_a_change() -> None:
+    change = Change(ONE, TWO, True)
+    for other in (5, None, "", [ONE, TWO]):
+        assert (change == other) is False
+        assert (change != other) is True

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
 from typing import Any
 
+import fakeredis
 import pytest
 import redis
 
+import distkit.asyncio
 from distkit import StrictInstanceAwareCounter
 from distkit.core.housekeeping import LOOKS, RELEASES, Housekeeping, Memory
 from distkit.core.instance import Reply, Request
 from distkit.testing import driver_of
 from oracle import model
 from tests.harness.servers import RedisServer
+from tests.harness.wire import sessions_of
 
 THRESHOLD = 600
 
@@ -138,7 +142,30 @@ def test_what_crashed_instances_left_goes_while_anybody_is_alive(real_server: Re
             b"distkit:{p}:instances",
             b"distkit:{p}:keys",
         ]
-        assert client.hlen("distkit:{p}:instances") == 2
+        assert len(sessions_of(client, "p")) == 1
+
+
+def test_the_asyncio_counter_removes_what_crashed_instances_left() -> None:
+    """R18, in a few sweeps, of which each looks at more while it finds something."""
+
+    async def main() -> None:
+        server, time_ms = fakeredis.FakeServer(), [1_000_000]
+        client = fakeredis.FakeRedis(server=server)
+        options: Any = {"dead_instance_threshold_ms": THRESHOLD, "clock_ms": lambda: time_ms[0]}
+        for n in range(3):
+            crashed = StrictInstanceAwareCounter(client, "p", **options)
+            crashed.inc_all((f"user-{n}-{i}", 1) for i in range(100))
+        time_ms[0] += THRESHOLD
+        counter = distkit.asyncio.StrictInstanceAwareCounter(
+            fakeredis.aioredis.FakeRedis(server=server), "p", **options
+        )
+        await counter.inc("mine")
+        for _ in range(20):
+            await driver_of(counter).clean_up()
+        assert client.hkeys("distkit:{p}:keys") == [b"mine"]
+        assert len(client.keys("distkit:{p}:counter:*")) == 1
+
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_the_sweep_looks_at_few_counters_if_nobody_has_crashed(client: redis.Redis) -> None:

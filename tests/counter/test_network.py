@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+import distkit.asyncio
 from distkit import (
     DistkitError,
     NotExecutedError,
@@ -21,7 +24,8 @@ from distkit import (
 from distkit.core.instance import PATIENCE, Reply, Request
 from distkit.redis.sync import PoolTransport
 from distkit.testing import driver_of
-from tests.harness.proxy import Faults, FaultyProxy
+from tests.harness.gate import Fault, Gate
+from tests.harness.proxy import HOST, Faults, FaultyProxy
 from tests.harness.servers import RedisServer
 
 CALLS = 1_000
@@ -31,8 +35,13 @@ CALLS = 1_000
 def through(
     server: RedisServer, faults: Faults, seed: int = 20
 ) -> Iterator[tuple[FaultyProxy, redis.Redis]]:
-    """A client with redis-py's default retries, behind a proxy with faults."""
-    with FaultyProxy(server.port, faults, seed) as proxy, redis.Redis(port=proxy.port) as client:
+    """A client behind a proxy with faults. It does not wait before it retries: the waits of
+    redis-py 6 take a second each."""
+    retry = Retry(NoBackoff(), 10)
+    with (
+        FaultyProxy(server.port, faults, seed) as proxy,
+        redis.Redis(port=proxy.port, retry=retry) as client,
+    ):
         yield proxy, client
         client.close()
 
@@ -41,7 +50,6 @@ def test_the_proxy_makes_a_plain_incr_count_too_much(real_server: RedisServer) -
     """The problem: redis-py sends a command again that was executed already."""
     faults = Faults(drop_replies=0.05, commands=frozenset({b"INCRBY"}))
     with through(real_server, faults) as (proxy, client):
-        client.set_retry(Retry(NoBackoff(), 10))
         for _ in range(CALLS):
             client.incrby("plain")
     assert proxy.dropped_replies > 20
@@ -72,7 +80,6 @@ def test_several_instances_and_threads_through_a_bad_network(real_server: RedisS
     """Four instances with four threads each: the total is what all of them did."""
     faults = Faults(drop_replies=0.03, drop_requests=0.03, copies=0.1)
     with through(real_server, faults) as (proxy, client):
-        client.set_retry(Retry(NoBackoff(), 10))
         counters = [StrictInstanceAwareCounter(client, "p") for _ in range(4)]
 
         def work(counter: StrictInstanceAwareCounter) -> None:
@@ -258,6 +265,57 @@ def test_a_cluster_that_is_gone_is_a_clear_error(cluster: RedisServer) -> None:
         with pytest.raises(DistkitError, match="no reply from Redis") as caught:
             call()
         assert isinstance(caught.value, redis.exceptions.ConnectionError)
+
+
+def test_on_a_cluster_of_one_node_too_the_policy_is_followed(cluster: RedisServer) -> None:
+    """redis-py before 7 forgets a node that failed, and gives up if it knows no other."""
+    with Gate(cluster.port) as gate:
+        client = redis.RedisCluster(**_only(gate), retry=Retry(NoBackoff(), 2), socket_timeout=1)
+        counter = StrictInstanceAwareCounter(client, "p")
+        counter.inc("k")
+        gate.meet(Fault(executes=True, then="silence"))
+        with pytest.raises(OutcomeUnknownError):
+            counter.inc("k")
+        assert gate.met == 3
+        gate.lift()
+        assert counter.inc("k") == (3, 3)
+
+
+def test_a_silent_cluster_keeps_no_caller_even_if_its_client_waits_forever(
+    cluster: RedisServer,
+) -> None:
+    """By default redis-py before 8 has no timeout, in asking which node serves what either."""
+    with Gate(cluster.port) as gate:
+        client = redis.RedisCluster(**_only(gate), socket_timeout=None)
+        counter = StrictInstanceAwareCounter(client, "p", reply_timeout_ms=1_000)
+        counter.inc("k")
+        gate.meet(Fault(executes=True, then="silence", everything=True))
+        with pytest.raises(OutcomeUnknownError):
+            counter.inc("k")
+        gate.lift()
+        counter.inc("k")
+
+
+def test_no_task_waits_for_a_silent_cluster_either(cluster: RedisServer) -> None:
+    async def main() -> None:
+        with Gate(cluster.port) as gate:
+            async with redis.asyncio.RedisCluster(**_only(gate), socket_timeout=None) as client:
+                counter = distkit.asyncio.StrictInstanceAwareCounter(
+                    client, "p", reply_timeout_ms=1_000
+                )
+                await counter.inc("k")
+                gate.meet(Fault(executes=True, then="silence", everything=True))
+                with pytest.raises(OutcomeUnknownError):
+                    await counter.inc("k")
+                gate.lift()
+                await counter.inc("k")
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def _only(gate: Gate) -> dict[str, Any]:
+    """Arguments of a client that meets a cluster of one node through the gate."""
+    return {"host": HOST, "port": gate.port, "address_remap": lambda _: (HOST, gate.port)}
 
 
 def test_a_session_that_is_lost_again_and_again_ends_the_call(client: redis.Redis) -> None:

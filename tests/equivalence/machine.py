@@ -29,6 +29,7 @@ from distkit.redis.script import COUNTER, Script
 from oracle import model
 from oracle.conform.strategies import (
     KEYS,
+    KINDS,
     MOST_INSTANCES,
     PLAIN_KINDS,
     conditions,
@@ -61,6 +62,9 @@ fates = st.one_of(
     st.lists(st.sampled_from(Fate), max_size=4).map(tuple),
 )
 
+
+each_kind = st.sampled_from(sorted(set(KINDS)))
+"""Each as often as the others."""
 
 redis_keys = st.one_of(keys, keys, st.sampled_from([INSTANCES, PREFIX_KEYS]))
 """The Redis keys of a prefix, as `SideBySide.lose` calls them."""
@@ -238,6 +242,20 @@ class CounterMachine(RuleBasedStateMachine):
         self.world.call(one, key, "set_on_instance", data.draw(small_counts))
         self.world.call(other, key, "get")
 
+    @precondition(lambda self: len(self.world.instances) > 2)
+    @rule(data=st.data(), key=keys, edge=st.sampled_from([model.LIMIT, -model.LIMIT]))
+    def hold_in_range(self, data: st.DataObject, key: str, edge: int) -> None:
+        """A slice alone keeps the total in the range, and its owner cannot take it away (R2)."""
+        one, other, third = data.draw(
+            st.permutations(sorted(self.world.instances)).map(lambda names: names[:3])
+        )
+        sign = 1 if edge > 0 else -1
+        self.world.call(other, key, "set", edge)
+        self.world.call(one, key, "set_on_instance", -sign)
+        self.world.call(third, key, "set_on_instance", sign)
+        self.world.call(one, key, "delete_on_instance")
+        self.world.call(other, key, "get")
+
     @rule(data=st.data(), everybody=st.booleans())
     def clear(self, data: st.DataObject, everybody: bool) -> None:
         who = self._who(data)
@@ -253,6 +271,15 @@ class CounterMachine(RuleBasedStateMachine):
     )
     def clock(self, data: st.DataObject, off: int, how: str) -> None:
         self.world.advance(jump(how, self.world.threshold) + off)
+
+    @rule(data=st.data(), key=keys, off=offsets)
+    def jump_back(self, data: st.DataObject, key: str, off: int) -> None:
+        """The wall clock jumps back, and time goes on from there (R3)."""
+        self.world.call(self._who(data), key, "inc", 1)
+        self.world.advance(jump("back", self.world.threshold))
+        self.world.call(self._who(data), key, "get")
+        self.world.advance(self.world.threshold + off)
+        self.world.call(self._who(data), key, "get")
 
     @precondition(lambda self: len(self.world.instances) > 1)
     @rule(data=st.data(), key=keys, off=touches)
@@ -311,15 +338,49 @@ class CounterMachine(RuleBasedStateMachine):
         self.world.deliver_copy(data.draw(st.integers(0, last), label="copy"))
 
     @precondition(lambda self: self.faults)
-    @rule(data=st.data(), key=keys, kind=kinds, count=small_counts)
-    def call_without_server(self, data: st.DataObject, key: str, kind: str, count: int) -> None:
-        self.world.server_down()
-        self.world.call(self._who(data), key, kind, count)
+    @rule(data=st.data(), key=keys, kind=each_kind, count=small_counts, fates=st.none() | _given_up)
+    def get_no_answer(
+        self,
+        data: st.DataObject,
+        key: str,
+        kind: str,
+        count: int,
+        fates: tuple[Fate, ...] | None,
+    ) -> None:
+        """A call is given up: perhaps it was executed, or there is no server at all (R12)."""
+        who = self._who(data)
+        if fates is None:
+            self.world.server_down()
+        self.world.call(who, key, kind, count, fates or ())
         self.world.server_up()
+        self.world.call(who, key, "get")
 
     @rule()
     def flush_scripts(self) -> None:
         self.world.flush_scripts()
+
+    @precondition(lambda self: self.faults and len(self.world.instances) < MOST_INSTANCES)
+    @rule(data=st.data(), key=keys)
+    def open_late(self, data: st.DataObject, key: str) -> None:
+        """A copy of an open that was given up arrives in a Redis that was emptied (R10, R11)."""
+        world = self.world
+        who = world.join()
+        world.call(who, key, "inc", 1, (Fate.DELAYED, Fate.REQUEST_LOST, Fate.REQUEST_LOST))
+        world.call(who, key, "inc", 1)
+        world.flush()
+        world.deliver_copy(-1)
+        world.call(who, key, "get")
+        world.call(self._who(data), key, "get")
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data(), key=keys)
+    def drop_what_is_lost(self, data: st.DataObject, key: str) -> None:
+        """An instance leaves, and its counter is not there any more (R10, R16)."""
+        who = self._who(data)
+        self.world.call(who, key, "inc", 1)
+        self.world.lose(key)
+        self.world.leave(who)
+        self.world.call(self._who(data), key, "get")
 
     @precondition(lambda self: self.faults)
     @rule()

@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 from distkit import StrictInstanceAwareCounter
 from tests.examples.programs import end, get, program, wait_until
 from tests.harness.servers import RedisServer, free_port
+from tests.harness.wire import sessions_of
 
 
 def _total(server: RedisServer, prefix: str, key: str) -> int:
@@ -25,8 +26,7 @@ def _total(server: RedisServer, prefix: str, key: str) -> int:
 def _sessions(server: RedisServer, prefix: str) -> int:
     """How many instances have a session, or have not been found dead."""
     with server.client() as client:
-        fields: dict[bytes, bytes] = client.hgetall(f"distkit:{{{prefix}}}:instances")
-        return len(fields.keys() - {b":"})
+        return len(sessions_of(client, prefix))
 
 
 def test_starlette_admits_no_more_than_the_limit(newest_server: RedisServer) -> None:

@@ -22,7 +22,7 @@ SLOTS = 16_384
 MASTERS = 3
 NODE_TIMEOUT_MS = 1_000
 """After how long a silent master is replaced, in a cluster and by Sentinel."""
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 ANSWER_S = 1.5
 """How long a server that is not frozen may take."""
 MASTER_NAME = "main"
@@ -152,6 +152,9 @@ class Replicated(Deployment):
         return next(server for server in self.servers if server.port == int(port))
 
     def is_whole(self) -> bool:
+        """A Sentinel that was stopped, or could not run, does nothing for 30 s (TILT). A master
+        that goes down in that time is never replaced: when Sentinel sees that it is down, no
+        replica has heard of it recently enough."""
         masters = {
             int(command(each, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME)[1])
             for each in self.sentinels
@@ -165,7 +168,8 @@ class Replicated(Deployment):
             for kind in ("REPLICAS", "SENTINELS")
         ]
         return (
-            len(masters) == 1
+            not any(int(info(each, "sentinel")["sentinel_tilt"]) for each in self.sentinels)
+            and len(masters) == 1
             and set(roles) == expected
             and [role for role, _ in roles].count("master") == 1
             and set(known) == {2}

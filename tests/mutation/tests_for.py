@@ -1,8 +1,17 @@
-"""Which tests look for a defect, by the place where it is: those that cover it best come first."""
+"""The places that mutants are drawn from, and which tests look for a mutant, in stages.
+
+Only tests that run the mutated statement can notice it. The quickest of them come first, together
+with those that have found other mutants of the file.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import ast
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.mutation.mutants import Mutant
+from tests.mutation.reached import Reached
 
 PLACES = {
     "distkit": "distkit/**/*.py",
@@ -11,56 +20,68 @@ PLACES = {
     "oracle/check": "oracle/check/**/*.py",
     "oracle/conform": "oracle/conform/*.py",
 }
-"""The places that mutants are drawn from, by their names."""
+"""The places, by their names."""
 
 NOT_MUTATED = ("distkit/demo.py", "distkit/__main__.py", "distkit/cli/")
 """Pages that only show things."""
 
-SIDE_BY_SIDE = (
-    "tests/equivalence/test_scenarios.py",
-    "tests/equivalence/test_stateful.py",
-    "tests/equivalence/test_conformance.py",
-)
+RUNS_THE_SCRIPT = "distkit/redis/script.py", 'return (b"EVALSHA"'
+"""The file and the line of Python that stand for every line of the script."""
+
+STAGES_S = (5.0, 60.0)
+"""The tests of all stages but the last take so many seconds together."""
+
+FINDERS = 8
+"""So many tests that found other mutants of the file run first."""
 
 
-PLANTED = "not defect and not mutant"
-"""Without the tests that plant defects of their own: a mutant can take away the place for one."""
+def stages_of(
+    mutant: Mutant, tree: Path, reached: Reached, finders: Sequence[str] = ()
+) -> list[list[str]]:
+    """The tests that look for a mutant, in stages.
+
+    Args:
+        mutant: the mutant.
+        tree: where its file is.
+        reached: which tests run which lines.
+        finders: tests that found other mutants of the file, the best first.
+    """
+    tests = _running(mutant, tree, reached)
+    quick = sorted(tests, key=lambda test: (reached.seconds[test], test))
+    stages: list[list[str]] = [[]]
+    for test in quick:
+        if sum(map(reached.seconds.__getitem__, stages[-1])) > _budget(len(stages)):
+            stages.append([])
+        stages[-1].append(test)
+    first = [test for test in finders if test in tests][:FINDERS]
+    stages[0] = [*first, *(test for test in stages[0] if test not in first)]
+    return stages
 
 
-class Stage(NamedTuple):
-    """Tests that run together, until the first of them fails."""
-
-    tests: tuple[str, ...]
-    but: tuple[str, ...] = ()
+def _budget(stages: int) -> float:
+    return STAGES_S[stages - 1] if stages <= len(STAGES_S) else float("inf")
 
 
-STAGES: dict[str, tuple[Stage, ...]] = {
-    "distkit": (
-        Stage(("tests/counter",), ("tests/counter/test_demo.py",)),
-        Stage((*SIDE_BY_SIDE, "tests/equivalence/test_holding.py", "tests/examples")),
-        Stage(("tests/operations", "tests/equivalence", "tests/ports"), ("tests/ports/rust",)),
-    ),
-    "script": (
-        Stage(("tests/equivalence/test_scenarios.py", "tests/equivalence/test_script.py")),
-        Stage((*SIDE_BY_SIDE, "tests/counter")),
-        Stage(("tests/equivalence", "tests/operations")),
-    ),
-    "oracle/model": (
-        Stage(("tests/equivalence/test_scenarios.py", "tests/oracle/test_in_memory.py")),
-        Stage((*SIDE_BY_SIDE, "tests/ports/test_ports_spec.py", "tests/oracle/test_reached.py")),
-        Stage(("tests/oracle",)),
-    ),
-    "oracle/check": (
-        Stage(("tests/oracle/test_reached.py", "tests/oracle/test_suite.py")),
-        Stage(("tests/oracle/test_explore.py", "tests/oracle/test_reductions.py")),
-        Stage(("tests/oracle", "tests/equivalence/test_traces.py")),
-    ),
-    "oracle/conform": (
-        Stage(("tests/ports/test_ports_spec.py", "tests/ports/test_notation.py")),
-        Stage(("tests/ports/test_shrink.py", "tests/ports/test_conform_cli.py")),
-        Stage(("tests/ports/test_ports.py", "tests/ports/test_defects.py")),
-    ),
-}
+def _running(mutant: Mutant, tree: Path, reached: Reached) -> set[str]:
+    path, text = mutant.path, (tree / mutant.path).read_text("utf-8")
+    if path.endswith(".lua"):
+        path, words = RUNS_THE_SCRIPT
+        lines = (tree / path).read_text("utf-8").splitlines()
+        return reached.of(path, [at for at, line in enumerate(lines, 1) if words in line])
+    return reached.of(path, statement_at(text, mutant.line))
+
+
+def statement_at(text: str, line: int) -> range:
+    """The lines of the innermost statement that a line belongs to; of a compound one, its head."""
+    found = range(line, line + 1)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.stmt):
+            end = node.end_lineno or node.lineno
+            body: Iterable[ast.stmt] = getattr(node, "body", ())
+            end = min([end, *(max(node.lineno, each.lineno - 1) for each in body)])
+            if node.lineno <= line <= end:
+                found = range(node.lineno, end + 1)
+    return found
 
 
 def place_of(path: str) -> str:
