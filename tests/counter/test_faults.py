@@ -51,7 +51,7 @@ BACKOFF_S = 0.02
 CLUSTER_BACKOFF_S = 0.2
 """The client of a cluster counts its retries, but does not wait before them; a counter that waited
 would be seen."""
-PREFIXES = ("r", "s", "v")
+PREFIXES = ("r", "s", "v", "b", "f", "k")
 """Their slots belong to the first of two masters. Clients ask it first which node serves what."""
 SLOW = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, asyncio.TimeoutError)
 """What a call without a fault may raise if the machine is too slow."""
