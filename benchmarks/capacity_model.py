@@ -15,9 +15,9 @@ class Constants(NamedTuple):
         key: each further counter in the request.
         beat: a heartbeat of an instance that remembers nothing.
         look: each counter at which a heartbeat looks (at most 10).
-        open: opening a session.
-        session_at_open: each session that there is, at every open (R14).
-        slice_in_search: each slice of a counter, at the first call after a session was closed (R8).
+        open: opening a session among many, of which it looks at a few (R14).
+        departure: the first call on a counter after a session was closed (R8), beyond any call.
+        slice_in_search: each slice of a counter, when a lease has ended (R8).
         session_bytes, slice_bytes, counter_bytes: in Redis; a counter has one slice.
     """
 
@@ -27,7 +27,7 @@ class Constants(NamedTuple):
     beat: float
     look: float
     open: float
-    session_at_open: float
+    departure: float
     slice_in_search: float
     session_bytes: float
     slice_bytes: float
@@ -43,7 +43,7 @@ class Load(NamedTuple):
         calls_s: requests with one `inc`, each second.
         threshold_s: of every instance.
         looks: at how many counters a heartbeat looks.
-        joins_s, leaves_s: how many instances come and go each second.
+        joins_s, leaves_s, crashes_s: how many instances open a session, leave, and die each second.
     """
 
     instances: int
@@ -54,6 +54,7 @@ class Load(NamedTuple):
     looks: int
     joins_s: float
     leaves_s: float
+    crashes_s: float
 
 
 class Need(NamedTuple):
@@ -62,25 +63,30 @@ class Need(NamedTuple):
     calls: float
     beats: float
     joins: float
+    departures: float
     searches: float
     memory: float
 
     @property
     def cores(self) -> float:
-        return self.calls + self.beats + self.joins + self.searches
+        return self.calls + self.beats + self.joins + self.departures + self.searches
 
 
 def predict(constants: Constants, load: Load) -> Need:
     """What a load needs of the server. The formulas are on the page."""
     beats_s = load.instances / (load.threshold_s / 3)
     requests_s = load.calls_s + beats_s * load.looks
-    touched = load.counters * (1 - math.exp(-requests_s / load.leaves_s / load.counters))
-    search = constants.slice_in_search * load.slices / load.counters
+    gone_s = load.leaves_s + load.crashes_s
+    touched = load.counters * (1 - math.exp(-requests_s / gone_s / load.counters))
+    crowd = load.slices / load.counters
+    searches_s = load.counters * 1.5 / load.threshold_s
+    searches_s += load.crashes_s * load.slices / load.instances
     return Need(
         load.calls_s * constants.call / 1e6,
         beats_s * (constants.beat + load.looks * constants.look) / 1e6,
-        load.joins_s * (constants.open + load.instances * constants.session_at_open) / 1e6,
-        load.leaves_s * touched * search / 1e6,
+        load.joins_s * constants.open / 1e6,
+        gone_s * touched * constants.departure / 1e6,
+        searches_s * crowd * constants.slice_in_search / 1e6,
         load.instances * constants.session_bytes
         + (load.slices - load.counters) * constants.slice_bytes
         + load.counters * constants.counter_bytes,

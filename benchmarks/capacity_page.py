@@ -27,33 +27,39 @@ the partitions that a shard serves add up.
 | c | requests each second that carry a call |
 | D | the threshold, in seconds; each instance sends a heartbeat every D / 3 |
 | l | at how many counters a heartbeat looks: what the instance remembers, at most 10 |
-| j, d | instances that join, and that leave or die, each second |
+| j, d, x | instances that join; that leave or die; and of these, that die; each second |
 
-The busy part of one core is the sum of four causes:
+The busy part of one core is the sum of five causes:
 
 * **calls**: c × *call*. A request with more steps takes *step* for each on the same counter, or
   *key* for each further counter. Callers of one process that wait share requests, so c is less
   than the calls.
 * **heartbeats**: (3 I / D) × (*beat* + l × *look*).
-* **joins**: j × (*open* + I × *session*). Each open looks through all sessions for dead ones
-  (R14).
-* **departures**: d × K' × (S / K) × *slice*. After a session was closed, the first request on
-  each counter looks through its slices (R8). K' = K (1 − exp(−r / (d K))) counters are touched
-  between two departures, when there are r = c + 3 I l / D requests on counters each second.
+* **joins**: j × *open*. An open looks at 64 sessions, however many there are (R14).
+* **departures**: d × K' × *departure*. After a session was closed, the first request on each
+  counter looks whether that instance has a slice in it (R8). K' = K (1 − exp(−r / (d K)))
+  counters are touched between two departures, when there are r = c + 3 I l / D requests on
+  counters each second.
+* **searches**: (3 K / (2 D) + x S / I) × (S / K) × *slice*. When the earliest lease has ended
+  that was found in a counter, all its slices are searched (R8). In a counter whose instances live,
+  that is every 2 D / 3; in one where an instance has died, once for each.
 
 Memory is I × *session* + (S − K) × *slice* + K × *counter* bytes.
 """
 
 QUESTIONS = (
-    ("10,000 instances, each on 10 keys", Load(10_000, 10_000, 100_000, 5_000, 30.0, 10, 1, 1)),
-    ("100,000 instances, each on 10 keys", Load(100_000, 10**6, 10**6, 20_000, 30.0, 10, 2, 2)),
+    ("10,000 instances, each on 10 keys", Load(10_000, 10_000, 100_000, 5_000, 30.0, 10, 10, 9, 1)),
+    (
+        "100,000 instances, each on 10 keys",
+        Load(100_000, 10**6, 10**6, 20_000, 30.0, 10, 100, 90, 10),
+    ),
     (
         "1 million instances, 10 million keys",
-        Load(1_000_000, 10**7, 10**7, 100_000, 30.0, 10, 20, 20),
+        Load(1_000_000, 10**7, 10**7, 100_000, 30.0, 10, 1_000, 900, 100),
     ),
     (
         "the same, D = 300 s",
-        Load(1_000_000, 10**7, 10**7, 100_000, 300.0, 10, 20, 20),
+        Load(1_000_000, 10**7, 10**7, 100_000, 300.0, 10, 1_000, 900, 100),
     ),
 )
 
@@ -90,7 +96,8 @@ def _constants(c: Constants) -> list[str]:
             ("*beat*: a heartbeat that looks at nothing", f"{c.beat:.1f}", ""),
             ("*look*: each counter that it looks at", f"{c.look:.1f}", ""),
             ("*open*: a session is opened", f"{c.open:.0f}", ""),
-            ("*session*: at each open; in memory", f"{c.session_at_open:.2f}", _b(c.session_bytes)),
+            ("*departure*: a closing is noticed", f"{c.departure:.1f}", ""),
+            ("*session*", "", _b(c.session_bytes)),
             ("*slice*: in a search; in memory", f"{c.slice_in_search:.2f}", _b(c.slice_bytes)),
             ("*counter* with one slice", "", _b(c.counter_bytes)),
         ),
@@ -120,7 +127,7 @@ def _check(c: Constants, load: Load, cores: float, memory: float, is_right: bool
         "",
         f"Of the predicted time, calls take {_share(need.calls, need)}, heartbeats "
         f"{_share(need.beats, need)}, joins {_share(need.joins, need)}, departures "
-        f"{_share(need.searches, need)}.",
+        f"{_share(need.departures, need)}, searches {_share(need.searches, need)}.",
     ]
 
 
@@ -140,7 +147,8 @@ def _answers(c: Constants) -> list[str]:
             "calls": need.calls,
             "heartbeats": need.beats,
             "joins": need.joins,
-            "departures": need.searches,
+            "departures": need.departures,
+            "searches": need.searches,
         }
         first = max(parts, key=lambda cause: parts[cause])
         rows.append(
@@ -152,19 +160,17 @@ def _answers(c: Constants) -> list[str]:
                 first,
             )
         )
-    longest = (c.open + 1_000_000 * c.session_at_open) / 1000
-    causes = ("calls", "heartbeats", "joins", "departures")
+    causes = ("calls", "heartbeats", "joins", "departures", "searches")
     return [
         *_table(("load of one prefix", *causes, "cores", "GB", "most"), rows),
         "",
-        "Calls a second are 5,000, 20,000, 100,000 and 100,000; as many instances come as go: 1, "
-        "2, 20 and 20 a second.",
+        "Calls a second are 5,000, 20,000, 100,000 and 100,000; as many instances come as go: "
+        "10, 100, 1,000 and 1,000 a second, a tenth of them without leaving.",
         "",
-        "**The first bottleneck** for 1 million instances and 10 million keys is that an open "
-        f"looks through all sessions: it keeps its shard for {longest:,.0f} ms, and with 20 a "
-        "second nothing else gets through. Partitions divide calls, counters and slices. But an "
-        "instance that uses keys of every partition has a session, heartbeats and an open in each "
-        "of them. So let an instance use few partitions, or divide the instances among several "
-        "prefixes. The second bottleneck is heartbeats: a longer threshold makes them as much "
-        "rarer.",
+        "**The first bottleneck** for 1 million instances and 10 million keys is the heartbeats: "
+        "100,000 a second, each of which looks at ten counters. A threshold of 300 s makes them a "
+        "tenth; what is left is calls and departures, and fits on a few shards. Partitions divide "
+        "calls, counters and slices. But an instance that uses keys of every partition has a "
+        "session, heartbeats and an open in each of them. So let an instance use few partitions, "
+        "or divide the instances among several prefixes.",
     ]

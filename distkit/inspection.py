@@ -12,7 +12,8 @@ The time is read at the beginning, and everybody is judged by it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
@@ -26,8 +27,14 @@ from distkit.core.inspection import (
     combined,
     merged,
 )
-from distkit.core.partitions import check_division, checked_partitions, name_of
-from distkit.keys import Keyspace, checked_key
+from distkit.core.partitions import (
+    check_division,
+    checked_partitions,
+    divided_into,
+    partition_of,
+    spaces_of,
+)
+from distkit.keys import checked_key
 from distkit.redis.reading import Command, Reader, Reading, ResultT
 from distkit.redis.script import Clock as WallClock
 from distkit.redis.script import Wall
@@ -42,6 +49,8 @@ __all__ = [
     "inspect_async",
     "pages",
     "pages_async",
+    "partitions_of",
+    "partitions_of_async",
 ]
 
 Client = redis.Redis | redis.RedisCluster
@@ -71,8 +80,9 @@ def inspect(
         slices: whether to read the slices. Without them, `total` may include slices of the dead.
         clock_ms: for tests: a function that returns the server's wall clock in ms. By default,
             Redis's `TIME`.
-        partitions: into how many the prefix is divided (R21). All of them are read, one after the
-            other; of an instance there is the session in which it was heard last.
+        partitions: into how many the prefix is divided (R21); `partitions_of` finds out. All of
+            them are read, one after the other. Of an instance there is the session in which it was
+            heard last, and the clock is that of the partition that was used last.
 
     Raises:
         InvalidKeyError: the prefix or a key is not allowed, or the prefix's Redis keys hold
@@ -81,14 +91,16 @@ def inspect(
         PartitionsError: the prefix is divided into another number of partitions.
         redis.exceptions.RedisError: as the client raises it.
     """
-    spaces, chosen = _spaces(prefix, partitions), _checked(keys)
-    if partitions > 1:
-        reader = Reader(prefix, Wall(None))
-        check_division(prefix, run(client, reader, reader.head()), partitions)
-    found = [
-        merged([*_pages(client, space, chosen, match, slices, Wall(clock_ms))]) for space in spaces
-    ]
-    return found[0] if partitions == 1 else combined(prefix, found)
+    found = pages(
+        client,
+        prefix,
+        keys=keys,
+        match=match,
+        slices=slices,
+        clock_ms=clock_ms,
+        partitions=partitions,
+    )
+    return merged([*found])
 
 
 def pages(
@@ -99,35 +111,48 @@ def pages(
     match: str | None = None,
     slices: bool = True,
     clock_ms: WallClock | None = None,
+    partitions: int = 1,
 ) -> Iterator[PrefixInfo]:
     """As `inspect`, some 250 counters at a time. Every page has all instances.
 
     A page can be empty, and a counter can come twice if counters are created meanwhile.
     """
-    return _pages(client, Keyspace(prefix), _checked(keys), match, slices, Wall(clock_ms))
+    spaces, chosen = spaces_of(prefix, checked_partitions(partitions)), _checked(keys)
+    readers = [Reader(space, Wall(clock_ms)) for space in spaces]
+    return _pages(client, readers, _Wanted(prefix, chosen, match, slices))
 
 
-def _pages(
-    client: Client,
-    space: Keyspace,
-    chosen: list[str] | None,
-    match: str | None,
-    slices: bool,
-    wall: Wall,
-) -> Iterator[PrefixInfo]:
-    reader = Reader(space, wall)
-    run(client, reader, reader.begin())
-    if chosen is not None:
-        listing = run(client, reader, reader.look_up(chosen))
-        yield run(client, reader, reader.counters(listing, slices))
+def _pages(client: Client, readers: Sequence[Reader], wanted: _Wanted) -> Iterator[PrefixInfo]:
+    if len(readers) > 1:
+        mark = Reader(wanted.prefix, Wall(None))
+        check_division(wanted.prefix, run(client, mark, mark.head()), len(readers))
+    for reader in readers:
+        run(client, reader, reader.begin())
+    whole = _whole(wanted.prefix, readers)
+    for number, reader in enumerate(readers):
+        for page in _pages_of(client, reader, wanted.of(number, len(readers))):
+            yield _part(page, whole)
+
+
+def _pages_of(client: Client, reader: Reader, wanted: _Wanted) -> Iterator[PrefixInfo]:
+    if wanted.keys is not None:
+        listing = run(client, reader, reader.look_up(wanted.keys))
+        yield run(client, reader, reader.counters(listing, wanted.slices))
         return
     cursor = 0
     while True:
-        listing = run(client, reader, reader.page(cursor, match))
-        yield run(client, reader, reader.counters(listing, slices))
+        listing = run(client, reader, reader.page(cursor, wanted.match))
+        yield run(client, reader, reader.counters(listing, wanted.slices))
         cursor = listing.cursor
         if not cursor:
             return
+
+
+def partitions_of(client: Client, prefix: str) -> int:
+    """Into how many partitions the prefix is divided (R21); 1 if it is not divided."""
+    reader = Reader(prefix, Wall(None))
+    head = run(client, reader, reader.head())
+    return divided_into(head or "") or 1
 
 
 async def inspect_async(
@@ -141,15 +166,16 @@ async def inspect_async(
     partitions: int = 1,
 ) -> PrefixInfo:
     """`inspect` with a client of `redis.asyncio`."""
-    spaces, chosen = _spaces(prefix, partitions), _checked(keys)
-    if partitions > 1:
-        reader = Reader(prefix, Wall(None))
-        check_division(prefix, await run_async(client, reader, reader.head()), partitions)
-    found = []
-    for space in spaces:
-        reading = _pages_async(client, space, chosen, match, slices, Wall(clock_ms))
-        found.append(merged([page async for page in reading]))
-    return found[0] if partitions == 1 else combined(prefix, found)
+    found = pages_async(
+        client,
+        prefix,
+        keys=keys,
+        match=match,
+        slices=slices,
+        clock_ms=clock_ms,
+        partitions=partitions,
+    )
+    return merged([page async for page in found])
 
 
 async def pages_async(
@@ -160,34 +186,92 @@ async def pages_async(
     match: str | None = None,
     slices: bool = True,
     clock_ms: WallClock | None = None,
+    partitions: int = 1,
 ) -> AsyncIterator[PrefixInfo]:
     """`pages` with a client of `redis.asyncio`."""
-    reading = _pages_async(client, Keyspace(prefix), _checked(keys), match, slices, Wall(clock_ms))
-    async for page in reading:
-        yield page
+    wanted = _Wanted(prefix, _checked(keys), match, slices)
+    readers = [
+        Reader(space, Wall(clock_ms)) for space in spaces_of(prefix, checked_partitions(partitions))
+    ]
+    if partitions > 1:
+        mark = Reader(prefix, Wall(None))
+        check_division(prefix, await run_async(client, mark, mark.head()), partitions)
+    for reader in readers:
+        await run_async(client, reader, reader.begin())
+    whole = _whole(prefix, readers)
+    for number, reader in enumerate(readers):
+        async for page in _pages_of_async(client, reader, wanted.of(number, partitions)):
+            yield _part(page, whole)
 
 
-async def _pages_async(
-    client: AsyncClient,
-    space: Keyspace,
-    chosen: list[str] | None,
-    match: str | None,
-    slices: bool,
-    wall: Wall,
+async def _pages_of_async(
+    client: AsyncClient, reader: Reader, wanted: _Wanted
 ) -> AsyncIterator[PrefixInfo]:
-    reader = Reader(space, wall)
-    await run_async(client, reader, reader.begin())
-    if chosen is not None:
-        listing = await run_async(client, reader, reader.look_up(chosen))
-        yield await run_async(client, reader, reader.counters(listing, slices))
+    if wanted.keys is not None:
+        listing = await run_async(client, reader, reader.look_up(wanted.keys))
+        yield await run_async(client, reader, reader.counters(listing, wanted.slices))
         return
     cursor = 0
     while True:
-        listing = await run_async(client, reader, reader.page(cursor, match))
-        yield await run_async(client, reader, reader.counters(listing, slices))
+        listing = await run_async(client, reader, reader.page(cursor, wanted.match))
+        yield await run_async(client, reader, reader.counters(listing, wanted.slices))
         cursor = listing.cursor
         if not cursor:
             return
+
+
+async def partitions_of_async(client: AsyncClient, prefix: str) -> int:
+    """`partitions_of` with a client of `redis.asyncio`."""
+    reader = Reader(prefix, Wall(None))
+    head = await run_async(client, reader, reader.head())
+    return divided_into(head or "") or 1
+
+
+# --- Partitions ----------------------------------------------------------------------------------
+
+
+class _Wanted(NamedTuple):
+    """What is to be read; the arguments of `inspect`."""
+
+    prefix: str
+    keys: list[str] | None
+    match: str | None
+    slices: bool
+
+    def of(self, number: int, partitions: int) -> _Wanted:
+        """The same of one partition."""
+        if self.keys is None:
+            return self
+        return self._replace(keys=[k for k in self.keys if partition_of(k, partitions) == number])
+
+
+def _whole(prefix: str, readers: Sequence[Reader]) -> PrefixInfo | None:
+    """What the partitions have in common, without counters. None if the prefix is not divided."""
+    if len(readers) == 1:
+        return None
+    infos = [reader.info({}, {}, (), {}) for reader in readers]
+    last = max((info.clock for info in infos), key=lambda clock: clock.last_wall_ms or 0)
+    outage_ms = max(info.clock.outage_ms for info in infos)
+    return replace(combined(prefix, infos), clock=replace(last, outage_ms=outage_ms))
+
+
+def _part(page: PrefixInfo, whole: PrefixInfo | None) -> PrefixInfo:
+    """A page of a partition as one of the whole prefix."""
+    if whole is None:
+        return page
+    return replace(
+        whole,
+        counters=page.counters,
+        tombstones=page.tombstones,
+        missing=page.missing,
+        unreadable=page.unreadable,
+    )
+
+
+def _checked(keys: Iterable[str] | None) -> list[str] | None:
+    if isinstance(keys, str):
+        raise TypeError("keys must be several keys, not one str")
+    return None if keys is None else list(dict.fromkeys(checked_key(key) for key in keys))
 
 
 # --- Sending -------------------------------------------------------------------------------------
@@ -236,16 +320,3 @@ def _queue(client: Any, pipeline: Any, reader: Reader, commands: Sequence[Comman
             options["target_nodes"] = client.get_node_from_key(reader.space.instances)
         encoded = [word.encode() if isinstance(word, str) else word for word in words[1:]]
         pipeline.execute_command(words[0], *encoded, **options)
-
-
-def _spaces(prefix: str, partitions: int) -> list[Keyspace]:
-    """The Redis keys of the prefix, or of each of its partitions."""
-    if checked_partitions(partitions) == 1:
-        return [Keyspace(prefix)]
-    return [Keyspace(prefix, name_of(prefix, n, partitions)) for n in range(partitions)]
-
-
-def _checked(keys: Iterable[str] | None) -> list[str] | None:
-    if isinstance(keys, str):
-        raise TypeError("keys must be several keys, not one str")
-    return None if keys is None else list(dict.fromkeys(checked_key(key) for key in keys))

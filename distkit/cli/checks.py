@@ -9,18 +9,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
+from distkit.cli.connection import Client, node_of
 from distkit.cli.sweep import hashes_of
 from distkit.cli.text import duration, number, plural, printable, size
 from distkit.core.inspection import merged
 from distkit.core.instance import LAYOUT
-from distkit.errors import InvalidKeyError, LayoutError, PartitionsError
-from distkit.inspection import PrefixInfo, pages
+from distkit.core.partitions import partition_of, spaces_of
+from distkit.errors import InvalidKeyError, LayoutError
+from distkit.inspection import PrefixInfo, pages, partitions_of
 from distkit.keys import Keyspace
 
 OLDEST: Final = (6, 2)
@@ -33,7 +35,7 @@ SAMPLE: Final = 20
 """How many counters are measured for the estimate of memory."""
 
 READING: Final = (
-    ("HGET", "field"), ("HMGET", "field"), ("HGETALL",), ("HKEYS",), ("HLEN",), ("EXISTS",),
+    ("HGET", "field"), ("HMGET", "field"), ("HGETALL",), ("HRANDFIELD",), ("HLEN",), ("EXISTS",),
     ("TYPE",),
 )  # fmt: skip
 """What the script and its clients read with, after the name of a key."""
@@ -57,27 +59,38 @@ class Unchecked(Exception):
     """This check cannot be made; the message says why."""
 
 
-class Patient:
-    """The server and the prefix, read as far as the checks need it.
+def _here_ms() -> float:
+    return time.time() * 1000
+
+
+class Server:
+    """A server that has a part of the prefix, or all of it.
 
     Args:
-        client: of the server that has the prefix.
-        prefix: the namespace.
+        client: of this server.
+        spaces: the Redis keys of the prefix, or of those of its partitions that are here.
+        roots: how the Redis keys of the whole prefix begin.
         local_ms: this machine's clock.
     """
 
     def __init__(
         self,
         client: redis.Redis,
-        prefix: str,
-        local_ms: Callable[[], float] = lambda: time.time() * 1000,
+        spaces: list[Keyspace],
+        roots: list[str],
+        local_ms: Callable[[], float] = _here_ms,
     ) -> None:
         self.client: redis.Redis = client
-        self.prefix: str = prefix
-        self.space: Keyspace = Keyspace(prefix)
+        self.spaces: list[Keyspace] = spaces
+        self.roots: list[str] = roots
         self.local_ms: Callable[[], float] = local_ms
         self._info: dict[str, Any] | None = None
-        self._contents: PrefixInfo | Exception | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it is."""
+        where: dict[str, Any] = self.client.get_connection_kwargs()
+        return str(where.get("path") or f"{where.get('host')}:{where.get('port')}")
 
     @property
     def info(self) -> dict[str, Any]:
@@ -89,12 +102,45 @@ class Patient:
                 raise Unchecked("the user may not run INFO") from None
         return self._info
 
+
+class Patient:
+    """A prefix and the servers that have it, read as far as the checks need it.
+
+    Args:
+        client: of the server, or of the cluster.
+        prefix: the namespace.
+        local_ms: this machine's clock.
+
+    Attributes:
+        spaces: the Redis keys of the prefix, or of each of its partitions.
+        servers: those on which they are, and the mark of a prefix that is divided (R21).
+    """
+
+    def __init__(
+        self, client: Client, prefix: str, local_ms: Callable[[], float] = _here_ms
+    ) -> None:
+        self.client: Client = client
+        self.prefix: str = prefix
+        self._contents: PrefixInfo | Exception | None = None
+        partitions = 1
+        try:
+            partitions = partitions_of(client, prefix)
+        except NoPermissionError as error:
+            self._contents = error
+        self.spaces: list[Keyspace] = spaces_of(prefix, partitions)
+        self.servers: list[Server] = _servers(client, prefix, self.spaces, local_ms)
+
+    def space_of(self, key: str) -> Keyspace:
+        """The Redis keys of the partition to which a counter belongs."""
+        return self.spaces[partition_of(key, len(self.spaces))]
+
     @property
     def contents(self) -> PrefixInfo:
         """The whole prefix."""
         if self._contents is None:
             try:
-                self._contents = merged(list(pages(self.client, self.prefix)))
+                found = pages(self.client, self.prefix, partitions=len(self.spaces))
+                self._contents = merged([*found])
             except (LayoutError, InvalidKeyError, NoPermissionError) as error:
                 self._contents = error
         if isinstance(self._contents, PrefixInfo):
@@ -109,24 +155,42 @@ class Patient:
         return self._contents if isinstance(self._contents, Exception) else None
 
 
-Check = Callable[[Patient], Iterator[Finding]]
+def _servers(
+    client: Client, prefix: str, spaces: list[Keyspace], local_ms: Callable[[], float]
+) -> list[Server]:
+    """Each server that has some of these Redis keys, or the mark."""
+    whole = Keyspace(prefix)
+    roots = [whole.counters.decode().removesuffix("counter:")]
+    if len(spaces) > 1:
+        roots.append(f"distkit:{{{prefix}:")
+        spaces = [whole, *spaces]
+    found: dict[int, Server] = {}
+    for space in spaces:
+        node = node_of(client, space)
+        server = found.setdefault(id(node), Server(node, [], roots, local_ms))
+        server.spaces.append(space)
+    return [*found.values()]
+
+
+ServerCheck = Callable[[Server], Iterator[Finding]]
+PrefixCheck = Callable[[Patient], Iterator[Finding]]
 
 
 # --- The server ----------------------------------------------------------------------------------
 
 
-def version(patient: Patient) -> Iterator[Finding]:
-    found = str(patient.info.get("redis_version", ""))
+def version(server: Server) -> Iterator[Finding]:
+    found = str(server.info.get("redis_version", ""))
     parts = tuple(int(part) for part in found.split(".")[:2] if part.isdecimal())
     if parts < OLDEST:
         yield Finding("version", f"Redis {found} is too old", "use Redis 6.2 or later")
 
 
-def eviction(patient: Patient) -> Iterator[Finding]:
+def eviction(server: Server) -> Iterator[Finding]:
     """Our keys never expire, so that the policies `volatile-*` leave them alone."""
-    policy = str(patient.info.get("maxmemory_policy", ""))
+    policy = str(server.info.get("maxmemory_policy", ""))
     if policy.startswith("allkeys"):
-        limited = patient.info.get("maxmemory")
+        limited = server.info.get("maxmemory")
         when = "when memory is full" if limited else "as soon as maxmemory is set"
         yield Finding(
             "eviction",
@@ -135,8 +199,8 @@ def eviction(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def memory(patient: Patient) -> Iterator[Finding]:
-    limit, used = int(patient.info.get("maxmemory", 0)), int(patient.info.get("used_memory", 0))
+def memory(server: Server) -> Iterator[Finding]:
+    limit, used = int(server.info.get("maxmemory", 0)), int(server.info.get("used_memory", 0))
     if limit and used >= FULL * limit:
         yield Finding(
             "memory",
@@ -146,8 +210,8 @@ def memory(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def replication(patient: Patient) -> Iterator[Finding]:
-    info = patient.info
+def replication(server: Server) -> Iterator[Finding]:
+    info = server.info
     if info.get("role") == "slave":
         yield Finding(
             "replication",
@@ -164,16 +228,16 @@ def replication(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def clock(patient: Patient) -> Iterator[Finding]:
+def clock(server: Server) -> Iterator[Finding]:
     """R3 depends on the server's clock alone, unless programs pass one of their own."""
-    before = patient.local_ms()
+    before = server.local_ms()
     try:
-        seconds, micros = patient.client.time()
+        seconds, micros = server.client.time()
     except NoPermissionError:
         raise Unchecked("the user may not run TIME") from None
-    after = patient.local_ms()
-    server = seconds * 1000 + micros // 1000
-    off = round(server - (before + after) / 2)
+    after = server.local_ms()
+    there = seconds * 1000 + micros // 1000
+    off = round(there - (before + after) / 2)
     if abs(off) > CLOCK_TOLERANCE_MS + (after - before) / 2:
         yield Finding(
             "clock",
@@ -181,35 +245,36 @@ def clock(patient: Patient) -> Iterator[Finding]:
             f"this machine's",
             "have both synchronized: when a clock is set forward, instances may be presumed dead",
         )
-    ahead = (patient.contents.clock.last_wall_ms or 0) - server
-    if ahead > CLOCK_TOLERANCE_MS:
-        yield Finding(
-            "clock",
-            f"the last request came at a time that is {duration(ahead)} ahead of the server's "
-            f"clock: until that has passed, nobody is found dead",
-            "find out who set the server's clock back, or which program passes clock_ms",
-        )
 
 
 # --- Permissions ---------------------------------------------------------------------------------
 
 
-def permissions(patient: Patient) -> Iterator[Finding]:
+def permissions(server: Server) -> Iterator[Finding]:
     """Each command that the script or a counter needs is tried in a form that changes nothing.
 
     Redis checks the permission before it looks at the rest. The Redis key `...:counter:` belongs to
     no counter, because no key is empty (R1). HSET with a field and no value is refused.
     """
-    missing = [words[0] for words in probes(patient.space) if _is_forbidden(patient, words)]
+    first, *others = server.spaces
+    tried = [*probes(first), *(words for space in others for words in _reads(space))]
+    missing = [words[0] for words in tried if _is_forbidden(server, words)]
     commands = list(dict.fromkeys(f"+{word.lower()}" for word in missing))
     if not commands:
         return
-    root = patient.space.counters.decode().removesuffix("counter:")
+    patterns = [f"{root}*" for root in server.roots]
     yield Finding(
         "permissions",
-        f"the user may not run what counters need on the Redis keys {root}*: {' '.join(commands)}",
-        f"ACL SETUSER <user> ~{root}* {' '.join(commands)}",
+        f"the user may not run what counters need on the Redis keys {' and '.join(patterns)}: "
+        f"{' '.join(commands)}",
+        f"ACL SETUSER <user> {' '.join('~' + each for each in patterns)} {' '.join(commands)}",
     )
+
+
+def _reads(space: Keyspace) -> Iterator[tuple[Any, ...]]:
+    """For another partition: the commands are the same, only the names are others."""
+    for key in (*space.own, space.counters):
+        yield ("HMGET", key, "field")
 
 
 def probes(space: Keyspace) -> Iterator[tuple[Any, ...]]:
@@ -228,8 +293,8 @@ def probes(space: Keyspace) -> Iterator[tuple[Any, ...]]:
         yield ("HSET", key, "a", "field", "without a value")
 
 
-def _is_forbidden(patient: Patient, words: tuple[Any, ...]) -> bool:
-    send: Any = patient.client.execute_command
+def _is_forbidden(server: Server, words: tuple[Any, ...]) -> bool:
+    send: Any = server.client.execute_command
     try:
         send(*words)
     except NoPermissionError:
@@ -244,13 +309,7 @@ def _is_forbidden(patient: Patient, words: tuple[Any, ...]) -> bool:
 
 def layout(patient: Patient) -> Iterator[Finding]:
     error = patient.layout_error
-    if isinstance(error, PartitionsError):
-        yield Finding(
-            "layout",
-            f"the prefix is divided into {error.there} partitions; this command reads none of them",
-            "read them with `counter.inspect()`",
-        )
-    elif isinstance(error, LayoutError):
+    if isinstance(error, LayoutError):
         yield Finding(
             "layout",
             f"the prefix has layout {error.found}; this version of distkit knows {LAYOUT}",
@@ -269,6 +328,19 @@ def layout(patient: Patient) -> Iterator[Finding]:
             f"{plural(len(damaged), 'counter')} cannot be read, {_some(damaged)}: "
             f"{next(iter(damaged.values()))}",
             "find out who else writes to these Redis keys; then remove them",
+        )
+
+
+def last_request(patient: Patient) -> Iterator[Finding]:
+    """R3: time does not go back, so it stands still until the clock has come so far again."""
+    clock = patient.contents.clock
+    ahead = (clock.last_wall_ms or 0) - clock.wall_ms
+    if ahead > CLOCK_TOLERANCE_MS:
+        yield Finding(
+            "clock",
+            f"the last request came at a time that is {duration(ahead)} ahead of the server's "
+            f"clock: until that has passed, nobody is found dead",
+            "find out who set the server's clock back, or which program passes clock_ms",
         )
 
 
@@ -335,19 +407,18 @@ def garbage(patient: Patient) -> Iterator[Finding]:
 
 def unlisted(patient: Patient) -> Iterator[Finding]:
     """Counters that the list has lost: `clear` does not find them."""
-    info, root = patient.contents, patient.space.counters
-    known = {*info.counters, *info.tombstones, *info.missing, *info.unreadable}
     try:
         names = list(hashes_of(patient.client, patient.prefix))
     except NoPermissionError:
         raise Unchecked("the user may not run SCAN") from None
-    strays = []
-    for name in names:
-        key = name.removeprefix(root).decode("utf-8", "backslashreplace")
-        if name not in patient.space.own and not (name.startswith(root) and key in known):
-            strays.append(name)
+    info = patient.contents
+    known = {name for space in patient.spaces for name in space.own}
+    for key in (*info.counters, *info.tombstones, *info.missing, *info.unreadable):
+        known.add(patient.space_of(key).counter(key))
+    if len(patient.spaces) > 1:
+        known.add(Keyspace(patient.prefix).instances)  # the mark
     # Those that were created since the list was read are in the list by now.
-    strays = [name for name in strays if not _is_listed(patient, name)]
+    strays = [name for name in names if name not in known and not _is_listed(patient, name)]
     if strays:
         yield Finding(
             "unlisted",
@@ -359,8 +430,10 @@ def unlisted(patient: Patient) -> Iterator[Finding]:
 
 
 def _is_listed(patient: Patient, name: bytes) -> bool:
-    key = name.removeprefix(patient.space.counters)
-    return bool(patient.client.hexists(patient.space.keys, key))
+    for space in patient.spaces:
+        if name.startswith(space.counters):
+            return bool(patient.client.hexists(space.keys, name.removeprefix(space.counters)))
+    return False
 
 
 def _some(names: Any) -> str:
@@ -369,25 +442,37 @@ def _some(names: Any) -> str:
     return ", ".join(shown) + (", ..." if len(names) > EXAMPLES else "")
 
 
-CHECKS: Final[tuple[Check, ...]] = (
+SERVER_CHECKS: Final[tuple[ServerCheck, ...]] = (
     *(version, eviction, memory, replication, clock, permissions),
-    *(layout, thresholds, outage, lost_writes, garbage, unlisted),
+)
+PREFIX_CHECKS: Final[tuple[PrefixCheck, ...]] = (
+    *(last_request, layout, thresholds, outage, lost_writes, garbage, unlisted),
 )
 
 
 def facts(patient: Patient) -> dict[str, str]:
     """What is good to know, and wrong or right only for those who know the rest."""
-    info, contents = patient.info, patient.contents
+    infos, contents = [server.info for server in patient.servers], patient.contents
     live = sum(each.is_live for each in contents.instances.values())
-    return {
-        "Redis": f"{info.get('redis_version')}, {info.get('role')}",
-        "eviction policy": str(info.get("maxmemory_policy")),
-        "replicas": str(info.get("connected_slaves", 0)),
+    used = sum(int(info.get("used_memory", 0)) for info in infos)
+    known = {
+        "Redis": _all(f"{info.get('redis_version')}, {info.get('role')}" for info in infos),
+        "eviction policy": _all(str(info.get("maxmemory_policy")) for info in infos),
+        "replicas": _all(str(info.get("connected_slaves", 0)) for info in infos),
         "instances": f"{number(live)} live, {number(len(contents.instances) - live)} dead",
         "counters": f"{number(len(contents.counters))}, and "
         f"{plural(len(contents.tombstones), 'tombstone')}",
-        "memory": f"about {size(memory_of(patient))} of {size(info.get('used_memory', 0))}",
+        "memory": f"about {size(memory_of(patient))} of {size(used)}",
     }
+    if len(patient.spaces) > 1:
+        where = plural(len(infos), "server")
+        known["partitions"] = f"{number(len(patient.spaces))}, on {where}"
+    return known
+
+
+def _all(words: Iterable[str]) -> str:
+    """What the servers say: each thing once."""
+    return "; ".join(dict.fromkeys(words))
 
 
 def memory_of(patient: Patient) -> float:
@@ -395,8 +480,8 @@ def memory_of(patient: Patient) -> float:
     contents = patient.contents
     sample = list(contents.counters.values())[:SAMPLE]
     try:
-        own = [_usage(patient, key) for key in patient.space.own]
-        sizes = [_usage(patient, patient.space.counter(each.key)) for each in sample]
+        own = [_usage(patient, name) for space in patient.spaces for name in space.own]
+        sizes = [_usage(patient, patient.space_of(each.key).counter(each.key)) for each in sample]
     except NoPermissionError:
         raise Unchecked("the user may not run MEMORY USAGE") from None
     slices = sum(each.slice_count + 1 for each in sample)

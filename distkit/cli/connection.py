@@ -19,6 +19,8 @@ from distkit.keys import Keyspace
 FAILED = 2
 TIMEOUT_S = 5
 
+Client = redis.Redis | redis.RedisCluster
+
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
@@ -42,18 +44,18 @@ def _checked_prefix(_context: object, _parameter: object, value: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(url: str, prefix: str) -> Iterator[redis.Redis]:
-    """A client of the server that has the prefix: in a cluster, of that node. What goes wrong
-    inside becomes one line."""
+def connected(url: str) -> Iterator[Client]:
+    """A client of the server, or of the whole cluster to which it belongs. What goes wrong inside
+    becomes one line."""
     with one_line_errors():
-        client = client_for(url, prefix)
+        client = client_for(url)
         try:
             yield client
         finally:
             client.close()
 
 
-def client_for(url: str, prefix: str) -> redis.Redis:
+def client_for(url: str) -> Client:
     """Connect. An error of redis-py if that does not work, ValueError if this is no URL."""
     settings: dict[str, Any] = {
         "socket_timeout": TIMEOUT_S,
@@ -63,14 +65,28 @@ def client_for(url: str, prefix: str) -> redis.Redis:
     client = redis.Redis.from_url(url, **settings)
     if not _is_cluster(client):
         return client
-    whole = redis.RedisCluster.from_url(url, **{**settings, "retry": Retry(NoBackoff(), 3)})
     client.close()
-    locate: Any = whole.get_node_from_key
-    node: Any = locate(Keyspace(prefix).instances)
+    return redis.RedisCluster.from_url(url, **{**settings, "retry": Retry(NoBackoff(), 3)})
+
+
+def node_of(client: Client, space: Keyspace) -> redis.Redis:
+    """A client of the one server that has these Redis keys."""
+    if isinstance(client, redis.Redis):
+        return client
+    locate: Any = client.get_node_from_key
+    node: Any = locate(space.instances)
     if node is None:
-        raise Failed(f"no node of the cluster serves the prefix {prefix!r}")
-    found: redis.Redis = whole.get_redis_connection(node)
+        raise Failed(f"no node of the cluster serves the prefix {space.prefix!r}")
+    found: redis.Redis = client.get_redis_connection(node)
     return found
+
+
+def servers_of(client: Client) -> list[redis.Redis]:
+    """A client of each server that keeps data."""
+    if isinstance(client, redis.Redis):
+        return [client]
+    whole: Any = client
+    return [client.get_redis_connection(node) for node in whole.get_primaries()]
 
 
 def _is_cluster(client: redis.Redis) -> bool:

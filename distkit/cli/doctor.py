@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import click
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from distkit.cli import checks
-from distkit.cli.checks import Finding, Patient, Unchecked
+from distkit.cli.checks import Finding, Patient, Server, ServerCheck, Unchecked
 from distkit.cli.connection import connected, url_and_prefix
 from distkit.cli.documents import dumped
 from distkit.cli.text import printable
@@ -34,8 +35,7 @@ def doctor(url: str, prefix: str, as_json: bool) -> None:
     The user of the URL should be the one that the programs use: its permissions are tried. The exit
     status is 0 if nothing was found, 1 if something was.
     """
-    with connected(url, prefix) as client:
-        client.ping()
+    with connected(url) as client:
         diagnosis = diagnose(Patient(client, prefix))
     if as_json:
         click.echo(dumped(document(prefix, diagnosis)))
@@ -47,19 +47,41 @@ def doctor(url: str, prefix: str, as_json: bool) -> None:
 
 def diagnose(patient: Patient) -> Diagnosis:
     """Make every check."""
-    findings: list[Finding] = []
     unchecked: dict[str, str] = {}
+    findings: list[Finding] = []
     known: dict[str, str] = {}
-    for check in checks.CHECKS:
+    for server_check in checks.SERVER_CHECKS:
+        findings += _on_each(server_check, patient.servers, unchecked)
+    for check in checks.PREFIX_CHECKS:
         try:
             findings += check(patient)
         except Unchecked as why:
-            unchecked[check.__name__.replace("_", " ")] = str(why)
+            unchecked[_name_of(check)] = str(why)
     try:
         known = checks.facts(patient)
     except Unchecked as why:
         unchecked["facts"] = str(why)
     return Diagnosis(findings, unchecked, known)
+
+
+def _on_each(
+    check: ServerCheck, servers: list[Server], unchecked: dict[str, str]
+) -> Iterator[Finding]:
+    """Make a check on every server. What not all of them have says where it was found."""
+    found: dict[Finding, list[str]] = {}
+    for server in servers:
+        try:
+            for finding in check(server):
+                found.setdefault(finding, []).append(server.address)
+        except Unchecked as why:
+            unchecked[_name_of(check)] = str(why)
+    for finding, where in found.items():
+        at = "" if len(where) == len(servers) else f"{', '.join(where)}: "
+        yield finding._replace(problem=at + finding.problem)
+
+
+def _name_of(check: Callable[..., object]) -> str:
+    return check.__name__.replace("_", " ")
 
 
 def document(prefix: str, diagnosis: Diagnosis) -> dict[str, Any]:

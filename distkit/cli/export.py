@@ -6,7 +6,7 @@ import click
 
 from distkit.cli.connection import connected, url_and_prefix
 from distkit.cli.documents import streamed
-from distkit.inspection import pages
+from distkit.inspection import pages, partitions_of
 
 
 @click.command()
@@ -15,6 +15,7 @@ from distkit.inspection import pages
 @click.option("--json", "_as_json", is_flag=True, default=True, help="The only format so far.")
 def export(url: str, prefix: str, match: str | None, _as_json: bool) -> None:
     """Print all counters, slices and instances of a prefix as one JSON document."""
-    with connected(url, prefix) as client:
-        for piece in streamed(pages(client, prefix, match=match)):
+    with connected(url) as client:
+        partitions = partitions_of(client, prefix)
+        for piece in streamed(pages(client, prefix, match=match, partitions=partitions)):
             click.echo(piece, nl=False)

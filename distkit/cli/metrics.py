@@ -34,7 +34,7 @@ def metrics(url: str, prefix: str, listen: tuple[str, int], match: str | None, m
 
     host, port = listen
     registry = CollectorRegistry(auto_describe=True)
-    with connected(url, prefix) as client:
+    with connected(url) as client:
         client.ping()
         registry.register(PrefixCollector(client, prefix, match=match, most_counters=most))
         try:

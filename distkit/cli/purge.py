@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import click
-import redis
 
-from distkit.cli.connection import Failed, connected, url_and_prefix
+from distkit.cli.connection import Client, Failed, connected, url_and_prefix
 from distkit.cli.documents import dumped
 from distkit.cli.sweep import hashes_of
 from distkit.cli.text import duration, plural, printable
-from distkit.errors import InvalidKeyError, LayoutError, PartitionsError
-from distkit.inspection import PrefixInfo, inspect
+from distkit.errors import InvalidKeyError, LayoutError
+from distkit.inspection import PrefixInfo, inspect, partitions_of
 from distkit.keys import Keyspace
 
 STEP = 100
@@ -31,14 +30,15 @@ class Refused(Failed):
 @click.option("--force", is_flag=True, help="Even if instances are live.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; needs --yes.")
 def purge(url: str, prefix: str, yes: bool, force: bool, as_json: bool) -> None:
-    """Remove all counters and sessions of a prefix, those that no list names too.
+    """Remove all counters and sessions of a prefix, of each partition, those that no list names
+    too.
 
     It is refused while instances are live. With --force, their next calls put back what they
     remember. Nothing else in the database is touched.
     """
     if as_json and not yes:
         raise click.UsageError("--json cannot ask: give --yes too")
-    with connected(url, prefix) as client:
+    with connected(url) as client:
         _refuse_if_in_use(client, prefix, force)
         if not yes:
             found = sum(1 for _ in hashes_of(client, prefix))
@@ -52,17 +52,11 @@ def purge(url: str, prefix: str, yes: bool, force: bool, as_json: bool) -> None:
         click.echo(f"Removed {plural(removed, 'Redis key')}.")
 
 
-def _refuse_if_in_use(client: redis.Redis, prefix: str, force: bool) -> None:
+def _refuse_if_in_use(client: Client, prefix: str, force: bool) -> None:
     if force:
         return
     try:
-        info = inspect(client, prefix, keys=[])
-    except PartitionsError as error:
-        raise Refused(
-            f"the prefix is divided into {error.there} partitions, and nobody here can tell who is "
-            "live in them: end the programs that use it, then give --force. That removes only the "
-            "number of partitions, so that the prefix can be divided anew"
-        ) from None
+        info = inspect(client, prefix, keys=[], partitions=partitions_of(client, prefix))
     except LayoutError as error:
         raise Refused(
             f"the prefix has layout {error.found}, of which nobody here can tell who is live: "
@@ -86,16 +80,28 @@ def _live(info: PrefixInfo) -> list[str]:
     return [printable(each.id) for each in info.instances.values() if each.is_live]
 
 
-def removed_from(client: redis.Redis, prefix: str) -> int:
+def removed_from(client: Client, prefix: str) -> int:
     """Remove it in steps, each of a short command; returns how many Redis keys there were.
 
-    The list and the sessions go last: until then, whoever looks sees that something is left.
+    The lists and the sessions go last, those of the prefix itself after those of its partitions:
+    until then, whoever looks sees that something is left.
     """
-    space = Keyspace(prefix)
+    last: list[bytes] = []
+
+    def others() -> Iterator[bytes]:
+        for name in hashes_of(client, prefix):
+            if name.partition(b"}:")[2] in (b"instances", b"keys"):
+                last.append(name)
+            else:
+                yield name
+
     removed = 0
-    for names in _in_steps(name for name in hashes_of(client, prefix) if name not in space.own):
+    for names in _in_steps(others()):
         removed += client.unlink(*names)
-    return removed + client.unlink(*space.own)
+    own = Keyspace(prefix).own
+    for names in (*_in_steps(name for name in last if name not in own), own):
+        removed += client.unlink(*names)
+    return removed
 
 
 def _in_steps(names: Iterator[bytes]) -> Iterator[Sequence[bytes]]:

@@ -11,7 +11,7 @@ from distkit.cli.connection import connected, url_and_prefix
 from distkit.cli.documents import dumped, of_page
 from distkit.cli.text import name, number, plural
 from distkit.core.inspection import first_pages, merged
-from distkit.inspection import PrefixInfo, inspect, pages
+from distkit.inspection import PrefixInfo, inspect, pages, partitions_of
 
 MOST = 50
 
@@ -24,11 +24,12 @@ MOST = 50
 def show(url: str, prefix: str, keys: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """Show the instances and counters of a prefix; of each KEY, every slice."""
     most = None if everything else MOST
-    with connected(url, prefix) as client:
+    with connected(url) as client:
+        partitions = partitions_of(client, prefix)
         if keys:
-            info = inspect(client, prefix, keys=keys)
+            info = inspect(client, prefix, keys=keys, partitions=partitions)
         else:
-            info = merged(list(first_pages(pages(client, prefix), most)))
+            info = merged(list(first_pages(pages(client, prefix, partitions=partitions), most)))
     if as_json:
         click.echo(dumped(of_page(info)))
     elif keys:

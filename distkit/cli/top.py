@@ -19,12 +19,12 @@ from rich.live import Live
 from rich.text import Text
 
 from distkit.cli import tables
-from distkit.cli.connection import client_for, connected, described, url_and_prefix
+from distkit.cli.connection import Client, client_for, connected, described, url_and_prefix
 from distkit.cli.documents import dumped, of_page
 from distkit.cli.text import number
 from distkit.core.inspection import merged
 from distkit.errors import DistkitError
-from distkit.inspection import CounterInfo, PrefixInfo, inspect, pages
+from distkit.inspection import CounterInfo, PrefixInfo, inspect, pages, partitions_of
 
 HEADER_LINES = 6
 """The summary, an empty line, the table's header and a footer."""
@@ -55,7 +55,7 @@ def top(
 ) -> None:
     """Show the counters of a prefix, the largest first, until Ctrl-C."""
     console = Console(highlight=False)
-    with connected(url, prefix) as client:
+    with connected(url) as client:
         if not (once or as_json) and sys.stdout.isatty():
             _live(console, client, Watch(url, prefix, sort, match, interval))
             return
@@ -81,7 +81,7 @@ class Watch:
         self.error: str = ""
 
 
-def _live(console: Console, client: redis.Redis, watch: Watch) -> None:
+def _live(console: Console, client: Client, watch: Watch) -> None:
     """Draw until Ctrl-C. What goes wrong after the first reading is shown, and tried again."""
     shown: PrefixInfo | None = None
     with Live(console=console, screen=True, auto_refresh=False) as live:
@@ -108,24 +108,23 @@ def _live(console: Console, client: redis.Redis, watch: Watch) -> None:
             pass
 
 
-def _again(client: redis.Redis, watch: Watch) -> redis.Redis:
+def _again(client: Client, watch: Watch) -> Client:
     """A new client: another node may have the prefix by now."""
     try:
-        fresh = client_for(watch.url, watch.prefix)
+        fresh = client_for(watch.url)
     except (redis.RedisError, OSError):
         return client
     client.close()
     return fresh
 
 
-def _readings(
-    client: redis.Redis, prefix: str, match: str | None
-) -> Iterator[tuple[PrefixInfo, bool]]:
+def _readings(client: Client, prefix: str, match: str | None) -> Iterator[tuple[PrefixInfo, bool]]:
     """The prefix without its slices: as far as it has been read, now and then, and False; at the
     end all of it, and True."""
     found: list[PrefixInfo] = []
     drawn_at = time.monotonic() - REDRAW_S + FIRST_DRAW_S
-    for page in pages(client, prefix, match=match, slices=False):
+    partitions = partitions_of(client, prefix)
+    for page in pages(client, prefix, match=match, slices=False, partitions=partitions):
         found.append(page)
         if time.monotonic() - drawn_at >= REDRAW_S:
             yield merged(found), False
@@ -137,16 +136,15 @@ def _ranked(info: PrefixInfo, sort: str) -> list[CounterInfo]:
     return sorted(info.counters.values(), key=ORDERS[sort])
 
 
-def _with_slices(client: redis.Redis, info: PrefixInfo, rows: list[CounterInfo]) -> PrefixInfo:
+def _with_slices(client: Client, info: PrefixInfo, rows: list[CounterInfo]) -> PrefixInfo:
     """These rows alone, with their slices. Counters that vanished meanwhile are left out."""
-    found = inspect(client, info.prefix, keys=[each.key for each in rows])
+    partitions = partitions_of(client, info.prefix)
+    found = inspect(client, info.prefix, keys=[each.key for each in rows], partitions=partitions)
     kept = {each.key: found.counters[each.key] for each in rows if each.key in found.counters}
     return replace(info, counters=kept, instances=found.instances, clock=found.clock)
 
 
-def _draw(
-    live: Live, console: Console, client: redis.Redis, watch: Watch, info: PrefixInfo
-) -> None:
+def _draw(live: Live, console: Console, client: Client, watch: Watch, info: PrefixInfo) -> None:
     rows = _ranked(info, watch.sort)[: max(1, console.height - HEADER_LINES)]
     read = len(info.counters) + len(info.tombstones)
     if not watch.error:

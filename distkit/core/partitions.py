@@ -16,7 +16,7 @@ from typing import Any, Final
 from distkit.core.instance import DIVIDED
 from distkit.core.operations import Step
 from distkit.errors import PartitionsError
-from distkit.keys import checked_int
+from distkit.keys import Keyspace, checked_int
 
 MOST: Final = 256
 """How many partitions a prefix can have."""
@@ -50,6 +50,13 @@ def name_of(prefix: str, number: int, partitions: int) -> str:
         if slot_of(name) * partitions // SLOTS == number:
             return name
     raise AssertionError("unreachable")
+
+
+def spaces_of(prefix: str, partitions: int) -> list[Keyspace]:
+    """The Redis keys of each partition; of the prefix itself if it is not divided."""
+    if partitions == 1:
+        return [Keyspace(prefix)]
+    return [Keyspace(prefix, name_of(prefix, n, partitions)) for n in range(partitions)]
 
 
 def slot_of(tag: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from distkit.core.inspection import first_pages
-from distkit.inspection import pages
+from distkit.inspection import pages, partitions_of
 from distkit.metrics import numbers
 from distkit.metrics.numbers import Measure, Tally, Value
 from distkit.tracing import RequestReport
@@ -122,7 +122,10 @@ class _Reading:
         with self._mutex:
             if time.monotonic() - self._read_at >= SAME_READING_S:
                 try:
-                    every = pages(self._client, self._prefix, match=self._match)
+                    partitions = partitions_of(self._client, self._prefix)
+                    every = pages(
+                        self._client, self._prefix, match=self._match, partitions=partitions
+                    )
                     found = list(first_pages(every, self._most))
                 except (redis.RedisError, OSError):
                     found = []

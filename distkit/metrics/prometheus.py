@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import redis
 
 from distkit.core.inspection import first_pages
-from distkit.inspection import pages
+from distkit.inspection import pages, partitions_of
 from distkit.metrics import numbers
 from distkit.metrics.numbers import Measure, Tally
 from distkit.tracing import RequestReport
@@ -69,7 +69,7 @@ class PrefixCollector(Collector):
 
     Args:
         client: the client. If it cannot read, `distkit_up` is 0, and the other values are missing.
-        prefix: the namespace.
+        prefix: the namespace. If it is divided, all partitions are read.
         match: only counters whose keys match this glob pattern.
         most_counters: how many counters are read; the pattern chooses among more.
     """
@@ -93,9 +93,9 @@ class PrefixCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
-            found = list(
-                first_pages(pages(self._client, self._prefix, match=self._match), self._most)
-            )
+            partitions = partitions_of(self._client, self._prefix)
+            every = pages(self._client, self._prefix, match=self._match, partitions=partitions)
+            found = list(first_pages(every, self._most))
         except (redis.RedisError, OSError):
             found = []
         families: dict[Measure, GaugeMetricFamily] = {}

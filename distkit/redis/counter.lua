@@ -15,6 +15,8 @@
 --   * A request costs a constant number of commands. A counter's slices are searched only if one of them may be
 --     dead or old: T has reached the counter's `expires`, a session was closed since the last search, or the
 --     caller's own slice is of another session. Leases only get longer, so the earliest is a lower bound.
+--   * The work is bounded, too, but for what expires: an open looks at FEW sessions, and as long as T has not
+--     reached `expires`, a search looks only at the slices of those whose sessions were closed since the last one.
 --   * Numbers are exact. A count fits a double; a total may not, because deaths and returns move it without a
 --     step. It is kept as high * 2^53 + low, both of one sign; it is in range if and only if high is 0.
 --   * It is fast, because all callers wait for it. Formatting a number costs a third of a command, and making a
@@ -26,6 +28,8 @@ local LAYOUT = 1
 local MAX = 9007199254740991
 local SPAN = 9007199254740992
 local HEAD = ':' -- reserved in every hash: no instance id contains a colon
+local CLOSINGS = ':closed' -- in `instances`: the last FEW sessions that were closed
+local FEW = 64
 local HERE = '0' -- in `keys`: the counter's hash is there; any other number: it is gone, and had this epoch
 local OK, NO_SESSION, LATE, OTHER_LAYOUT = 1, 0, -1, -2
 
@@ -194,6 +198,42 @@ local function rare()
     in_chunks('HDEL', key, names)
   end
 
+  -- The last closings are kept as ":stamp::id:stamp::id:stamp": the value of `closed` before them; then whose session
+  -- was closed, and the value that `closed` got. They hold only if they end at the present value. Only an id has two
+  -- colons before it, and none contains any: so ":stamp::" is a stamp.
+  local function last_closings()
+    local text = call('HGET', KEYS[1], CLOSINGS)
+    return text and string.sub(text, -#closed - 1) == ':' .. closed and text or ':' .. closed
+  end
+
+  -- The sessions of these instances are closed: `closed` is renewed, and says so. If there are too many, all
+  -- slices will be searched.
+  function tools.note_closed(names)
+    local stamp, text = tools.stamp(closed), last_closings()
+    for i = 1, #names <= FEW and #names or 0 do
+      text = text .. '::' .. names[i] .. ':' .. stamp
+    end
+    local _, number = string.gsub(text, '::', '')
+    for _ = FEW + 1, number do
+      text = match(text, '^:[^:]*::[^:]*(.*)$')
+    end
+    closed = stamp
+    call('HSET', KEYS[1], CLOSINGS, #names <= FEW and text or ':' .. stamp)
+  end
+
+  -- Whose sessions were closed since `closed` had this value; nothing, if that is too long ago.
+  local function closed_since(looked)
+    local text, names = last_closings(), {}
+    local start = string.find(text, ':' .. looked .. '::', 1, true)
+    if not start then
+      return looked == closed and names or nil
+    end
+    for name in string.gmatch(string.sub(text, start), '::([^:]*)') do
+      names[#names + 1] = name
+    end
+    return names
+  end
+
   -- What `keys` says of a counter: nothing, HERE or an epoch. A set is the layout without a number.
   function tools.listed(key)
     if not listed then
@@ -290,7 +330,7 @@ local function rare()
   function tools.close_dead_sessions()
     if #closing > 0 then
       tools.delete_fields(KEYS[1], closing)
-      closed = tools.stamp(closed)
+      tools.note_closed(closing)
     end
   end
 
@@ -302,11 +342,12 @@ local function rare()
     tools.write_clock()
   end
 
-  -- R14: an open closes the sessions of the dead, so that entries do not pile up.
+  -- R14: an open closes sessions of the dead, so that entries do not pile up: it draws FEW, and three more,
+  -- because two fields are no sessions, and one may be its own.
   function tools.sweep()
     local names = {}
-    for _, name in ipairs(call('HKEYS', KEYS[1])) do
-      if name ~= HEAD and name ~= me then
+    for _, name in ipairs(call('HRANDFIELD', KEYS[1], FEW + 3) or {}) do -- fakeredis: false, not nothing
+      if name ~= HEAD and name ~= CLOSINGS and name ~= me then
         names[#names + 1] = name
       end
     end
@@ -314,29 +355,54 @@ local function rare()
     tools.close_dead_sessions()
   end
 
+  -- All slices of a counter but the caller's, and that one; or, as long as nobody can have expired, only those
+  -- whose sessions were closed since the last search.
+  local function slices_to_search(key, expires, looked)
+    local names, slices = {}, {}
+    local suspects = now < tonumber(expires) and closed_since(looked)
+    local function take(name, slice)
+      if slice and not slices[name] then
+        slices[name] = slice
+        names[#names + 1] = name ~= HEAD and name ~= me and name or nil
+      end
+    end
+    if suspects then
+      suspects[#suspects + 1] = me
+      local found = read_all(key, suspects)
+      for i, name in ipairs(suspects) do
+        take(name, found[i])
+      end
+    else
+      local fields = call('HGETALL', key)
+      for i = 1, #fields, 2 do
+        take(fields[i], fields[i + 1])
+      end
+    end
+    local mine = slices[me]
+    slices[me], slices[HEAD] = nil, nil
+    return names, slices, mine, suspects
+  end
+
   -- R8, R17: the counter without the slices that no longer count; of the total, only what was current goes.
   -- Returns the names that are gone, the total without them, the earliest expiry, and how many slices of others
   -- are left.
-  function tools.remove_dead(key, epoch, high, low)
-    local fields, names, slices, sessions, mine = call('HGETALL', key), {}, {}, {}, nil
-    for i = 1, #fields, 2 do
-      local name, slice = fields[i], fields[i + 1]
-      if name == me then
-        mine = match(slice, '^[^ ]+ [^ ]+ [^ ]+ ([^ ]+)')
-        slices[me] = slice
-      elseif name ~= HEAD then
-        names[#names + 1] = name
-        slices[name], sessions[name] = slice, match(slice, '^[^ ]+ [^ ]+ [^ ]+ ([^ ]+)')
-      end
+  function tools.remove_dead(key, epoch, high, low, expires, looked)
+    local names, slices, mine, partly = slices_to_search(key, expires, looked)
+    local sessions = {}
+    for name, slice in pairs(slices) do
+      sessions[name] = match(slice, '^[^ ]+ [^ ]+ [^ ]+ ([^ ]+)')
     end
     local gone, earliest = tools.search(names, sessions)
     local others = #names - #gone
-    if mine == session then
+    if partly then
+      others, earliest = call('HLEN', key) - 1 - #gone - (mine and 1 or 0), expires
+    end
+    if mine and match(mine, '^[^ ]+ [^ ]+ [^ ]+ ([^ ]+)') == session then
       if not earliest or now + threshold < tonumber(earliest) then
         earliest = expires_text
       end
     elseif mine then
-      gone[#gone + 1] = me
+      gone[#gone + 1], slices[me] = me, mine
     end
     high, low = tonumber(high), tonumber(low)
     for _, name in ipairs(gone) do
@@ -380,8 +446,10 @@ if opening then
     -- Not lost writes if a late copy of an earlier open has made the entry: then its session is a newer one.
     if my_seq < acked and tonumber(my_session) <= tonumber(ARGV[8]) then
       call('DEL', KEYS[1])
+      closed = tools.stamp(closed)
+    else
+      tools.note_closed({ me })
     end
-    closed = tools.stamp(closed)
   end
   tools.sweep()
   opened, label = tools.stamp(opened), ' ' .. ARGV[9]
@@ -407,7 +475,7 @@ if leaving then -- R16; R19: whoever leaves takes its promise back
   end
   tools = rare()
   call('HDEL', KEYS[1], me)
-  closed = tools.stamp(closed)
+  tools.note_closed({ me })
   tools.write_clock()
   return { OK }
 end
@@ -514,7 +582,7 @@ for i = 1, #KEYS - OWN do
   elseif there and remembered_in == '0' and remembered == '0' then
     tools = tools or rare()
     if tools.listed(key) ~= HERE then
-      local _, _, _, _, others = tools.remove_dead(key, epoch, high, low)
+      local _, _, _, _, others = tools.remove_dead(key, epoch, high, low, expires, looked)
       lost = lost or others > 0 or mine and now < tonumber(match(instances[2], '^[^ ]+'))
     end
   end
@@ -527,7 +595,7 @@ for i = 1, #KEYS - OWN do
     local gone, others = nil, there and -1 or 0 -- -1: not counted
     if there and (now >= tonumber(expires) or looked ~= closed or of and not mine) then
       tools = tools or rare()
-      gone, high, low, expires, others = tools.remove_dead(key, epoch, high, low)
+      gone, high, low, expires, others = tools.remove_dead(key, epoch, high, low, expires, looked)
       looked = nil
       if others == 0 and not mine then -- it is not there any more: `keys` may know its epoch better
         epoch = tools.later_epoch(key, epoch)

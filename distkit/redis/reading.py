@@ -275,7 +275,7 @@ class Reader:
 
     def _take(self, entries: Fields) -> None:
         for name, entry in entries.items():
-            if name != HEAD:
+            if not name.startswith(HEAD):  # the head, and what else is no instance
                 self.instances[name] = instance_of(name, entry, self.clock.now_ms)
 
 

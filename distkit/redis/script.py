@@ -95,7 +95,9 @@ class Inquiry(ABC):
 
 
 MARK: Final = """\
-redis.call('HSETNX', KEYS[1], ':', ARGV[1])
+if not redis.call('HGET', KEYS[1], ':') then
+    redis.call('HSET', KEYS[1], ':', ARGV[1])
+end
 return redis.call('HGET', KEYS[1], ':')"""
 """Marks a prefix, unless it is marked or used, and returns the head that it has."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import redis
@@ -21,10 +22,21 @@ PAUSE_S: Final = 0.05
 
 
 class Steering:
-    """Which master clients of Sentinel take, in a split brain: `port`, or what Sentinel says."""
+    """Which of two masters clients take, in a split brain.
+
+    Attributes:
+        port: of the master; None if they take what Sentinel, or the cluster, says.
+        among: the ports of both.
+        nodes: of a cluster, by port.
+    """
 
     def __init__(self) -> None:
         self.port: int | None = None
+        self.among: Sequence[int] = ()
+        self.nodes: dict[int, Any] = {}
+
+    def steer(self, port: int | None, among: Sequence[int] = ()) -> None:
+        self.among, self.port = among, port
 
 
 def client_of(address: Address, steering: Steering, *, is_async: bool = False) -> Any:
@@ -38,13 +50,35 @@ def client_of(address: Address, steering: Steering, *, is_async: bool = False) -
     }
     if address["kind"] == "cluster":
         nodes = [package.cluster.ClusterNode(HOST, port) for port in address["ports"]]
-        return package.RedisCluster(startup_nodes=nodes, **options)
+        return _steered_cluster(package.RedisCluster, steering)(startup_nodes=nodes, **options)
     if address["kind"] == "sentinel":
         kind = _steered_async(steering) if is_async else _steered(steering)
         sentinels = [(HOST, port) for port in address["ports"]]
         asked = {"socket_timeout": TIMEOUT_S}
         return kind(sentinels, sentinel_kwargs=asked).master_for(MASTER_NAME, **options)
     return package.Redis(host=HOST, port=address["ports"][0], **options)
+
+
+def _steered_cluster(kind: Any, steering: Steering) -> Any:
+    class Steered(kind):  # type: ignore[misc]
+        def get_node_from_key(self, key: Any, replica: bool = False) -> Any:
+            node = super().get_node_from_key(key, replica)
+            port = steering.port
+            if port is None or node is None or node.port not in steering.among:
+                return node
+            if port not in steering.nodes:  # the cluster's table may not have it
+                steering.nodes[port] = _node_at(port, node)
+            return steering.nodes[port]
+
+    return Steered
+
+
+def _node_at(port: int, like: Any) -> Any:
+    """Another node, with the same settings."""
+    settings = {**getattr(like, "connection_kwargs", {})}  # of the asyncio client's nodes
+    for place in ("host", "port"):
+        settings.pop(place, None)
+    return type(like)(HOST, port, **settings)
 
 
 def _steered(steering: Steering) -> Any:

@@ -1,8 +1,7 @@
 """What befalls the servers and the instances while they count, one fault a function.
 
 A fault gets the site, does its harm for a few seconds, and undoes what would not heal by itself.
-`FAULTS` lists them all, with the deployment that each needs and whether Redis may lose acknowledged
-writes by it.
+`rows` lists them all.
 """
 
 from __future__ import annotations
@@ -14,15 +13,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from itertools import cycle
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from tests.chaos.clock import Clock
 from tests.chaos.fleet import ROOT, THRESHOLD_MS, Fleet
+from tests.harness.bus import Bus
 from tests.harness.deployments import (
     HOST,
     MASTER_NAME,
+    NODE_TIMEOUT_MS,
     Cluster,
     Deployment,
     Replicated,
@@ -35,6 +36,10 @@ from tests.harness.servers import RedisServer
 
 THRESHOLD_S: Final = THRESHOLD_MS / 1000
 YEAR_S: Final = 365 * 24 * 3600
+SERVES_ALONE_MS: Final = 30_000
+"""After how long a master that is cut off would notice it, and refuse its clients."""
+GIVES_UP_MS: Final = 4_000
+"""A server that does not answer for so long is given up: `clients` waits for less."""
 CROWD: Final = 300
 """How many processes come and go."""
 
@@ -47,12 +52,20 @@ class Site:
         fleet: the instances, which are counting.
         clock: the servers' wall clock.
         pace: how long the fault lasts: 1.0 in the full suite, less in the short one.
+
+    Attributes:
+        wrong: what was found wrong before the end.
     """
 
     def __init__(self, deployment: Any, fleet: Fleet, clock: Clock, pace: float) -> None:
         self.deployment: Any = deployment
         self.fleet, self.clock, self.pace = fleet, clock, pace
         self.chance = random.Random(fleet.prefix)
+        self.wrong: list[dict[str, Any]] = []
+
+    def at_pace(self, pace: float) -> Site:
+        """The same, for a fault that lasts for so long."""
+        return Site(self.deployment, self.fleet, self.clock, pace)
 
     @property
     def server(self) -> RedisServer:
@@ -93,15 +106,19 @@ def clients_are_killed(site: Site) -> None:
 
 
 def clients_are_paused(site: Site) -> None:
-    """For shorter and for longer than they wait for a reply."""
-    for number in site.rounds(10, every=1.0):
-        command(site.server, "CLIENT", "PAUSE", 800 if number % 3 == 2 else 300)
+    """For shorter and for longer than they wait for a reply, and for longer than they try again:
+    then what they sent is executed after they have given up (R12)."""
+    for number in site.rounds(12, every=1.0):
+        pause_ms = (300, 800, GIVES_UP_MS)[number % 3]
+        command(site.server, "CLIENT", "PAUSE", pause_ms)
+        time.sleep(pause_ms / 1000)
 
 
 def the_server_is_frozen(site: Site) -> None:
-    for number in site.rounds(10, every=0.7):
+    """For as long."""
+    for number in site.rounds(12, every=0.7):
         site.server.freeze()
-        time.sleep(2.0 if number % 2 else 0.4)
+        time.sleep((400, 2000, GIVES_UP_MS)[number % 3] / 1000)
         site.deployment.servers[0].thaw()
 
 
@@ -114,6 +131,15 @@ def instances_are_frozen(site: Site) -> None:
         time.sleep(THRESHOLD_S * 1.5)
         for worker in chosen:
             worker.thaw()
+
+
+def instances_are_frozen_briefly(site: Site) -> None:
+    """For less than their threshold, in the middle of calls."""
+    for number in site.rounds(8, every=0.2):
+        worker = site.fleet.workers[number % len(site.fleet.workers)]
+        worker.freeze()
+        time.sleep(0.5)
+        worker.thaw()
 
 
 def instance_ids_are_reused(site: Site) -> None:
@@ -257,25 +283,32 @@ def the_brain_is_split(site: Site) -> None:
     for sentinel in deployment.sentinels:
         sentinel.freeze()
     command(second, "REPLICAOF", "NO", "ONE")
-    for number, worker in enumerate(site.fleet.workers):
-        worker.ask("steer", port=(first, second)[number // 2 % 2].port)
-    site.fleet.steering.port = first.port  # the observer stays
-    command(first, "CLIENT", "KILL", "TYPE", "normal")
-    sessions = f"distkit:{{{site.fleet.prefix}}}:instances"
-    until(
-        lambda: (
-            command(first, "HGETALL", sessions) != command(second, "HGETALL", sessions)
-            and len(command(second, "HKEYS", sessions)) > 1
-        ),
-        "instances open sessions on the second master",
-    )
+    site.fleet.divide([first.port, second.port])
+    _await_two_brains(site, first, second)
     site.wait(4)
     command(second, "REPLICAOF", HOST, first.port)
-    site.fleet.each("steer", port=None)
-    site.fleet.steering.port = None
+    site.fleet.unite()
     command(second, "CLIENT", "KILL", "TYPE", "normal")
     for sentinel in deployment.sentinels:
         sentinel.thaw()
+
+
+def _await_two_brains(site: Site, *masters: RedisServer) -> None:
+    """Until both masters serve instances, each without the other's knowledge. Clients that go where
+    they were redirected to before lose their connections, so that they ask again."""
+
+    def heads() -> list[bytes]:
+        sessions = f"distkit:{{{site.fleet.place}}}:instances"
+        return [command(master, "HGET", sessions, ":") for master in masters]
+
+    def both_serve() -> bool:
+        for master in masters:
+            command(master, "CLIENT", "KILL", "TYPE", "normal")
+        before = heads()
+        time.sleep(0.3)
+        return all(now != then for now, then in zip(heads(), before, strict=True))
+
+    until(both_serve, "both masters serve instances")
 
 
 # --- A cluster -----------------------------------------------------------------------------------
@@ -319,76 +352,21 @@ def a_replica_takes_over(site: Site) -> None:
     site.wait(3)
 
 
-class Row(NamedTuple):
-    """A fault, where it happens, and what it may do.
-
-    Attributes:
-        name: as the report has it.
-        deployment: "standalone", "sentinel" or "cluster".
-        fault: the function.
-        loses: whether Redis may lose acknowledged writes.
-        partitions: into how many the prefix is divided.
-    """
-
-    name: str
-    deployment: str
-    fault: Callable[[Site], None]
-    loses: bool = False
-    partitions: int = 1
-
-
-FAULTS: Final = (
-    Row("none", "standalone", nothing),
-    Row("CLIENT KILL storm", "standalone", clients_are_killed),
-    Row("CLIENT PAUSE storm", "standalone", clients_are_paused),
-    Row("server stopped and continued", "standalone", the_server_is_frozen),
-    Row("instances stopped past their threshold", "standalone", instances_are_frozen),
-    Row("instance ids reused after kill -9", "standalone", instance_ids_are_reused),
-    Row("hundreds of processes come and go", "standalone", processes_come_and_go),
-    Row("maxmemory reached, noeviction", "standalone", the_memory_is_full),
-    Row("maxmemory reached, allkeys-random", "standalone", redis_evicts, loses=True),
-    Row("each key evicted, one by one", "standalone", each_key_is_evicted, loses=True),
-    Row("FLUSHALL storm", "standalone", everything_is_flushed, loses=True),
-    Row("kill -9, restart empty", "standalone", the_server_restarts_empty, loses=True),
-    Row(
-        "kill -9, restart from an old RDB",
-        "standalone",
-        the_server_restarts_from_an_old_snapshot,
-        loses=True,
-    ),
-    Row("clock a year ahead and back", "standalone", the_clock_jumps_by_a_year),
-    Row("no fault", "sentinel", nothing),
-    Row("kill -9 of the master", "sentinel", the_master_is_killed, loses=True),
-    Row("frozen master returns", "sentinel", a_frozen_master_returns, loses=True),
-    Row("SENTINEL FAILOVER", "sentinel", sentinel_fails_over, loses=True),
-    Row("lagging replica promoted", "sentinel", a_lagging_replica_is_promoted, loses=True),
-    Row("split brain for 4 s", "sentinel", the_brain_is_split, loses=True),
-    Row("no fault", "cluster", nothing),
-    Row("slot moved key by key, sessions first", "cluster", a_slot_moves_sessions_first),
-    Row("slot moved key by key, counters first", "cluster", a_slot_moves_counters_first),
-    Row("kill -9 of the master", "cluster", the_master_is_killed, loses=True),
-    Row("graceful failover", "cluster", the_cluster_fails_over_gracefully),
-    Row("frozen master returns", "cluster", a_frozen_master_returns, loses=True),
-    Row("takeover, old master returns", "cluster", a_replica_takes_over, loses=True),
-    Row("6 partitions, no fault", "cluster", nothing, partitions=6),
-    Row(
-        "6 partitions, one slot moved key by key",
-        "cluster",
-        a_slot_moves_sessions_first,
-        partitions=6,
-    ),
-    Row(
-        "6 partitions, kill -9 of a master",
-        "cluster",
-        the_master_is_killed,
-        loses=True,
-        partitions=6,
-    ),
-    Row(
-        "6 partitions, a frozen master returns",
-        "cluster",
-        a_frozen_master_returns,
-        loses=True,
-        partitions=6,
-    ),
-)
+def a_master_is_cut_off(site: Site) -> None:
+    """From all other nodes: a replica is elected in its place. It still serves a half of the
+    instances for a while, and yields when it hears of the others again."""
+    cluster: Cluster = site.deployment
+    first = site.server
+    second = cluster.replica_of(first)
+    command(first, "CONFIG", "SET", "cluster-node-timeout", SERVES_ALONE_MS)
+    with Bus(cluster) as bus:
+        bus.cut_off(first)
+        until(lambda: info(second, "replication")["role"] == "master", "a replica is elected")
+        site.fleet.divide([first.port, second.port])
+        _await_two_brains(site, first, second)
+        site.wait(4)
+        bus.heal()
+        until(lambda: info(first, "replication")["role"] == "slave", "the old master yields")
+        site.fleet.unite()
+        command(first, "CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS)
+        site.wait(3)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +25,9 @@ from tests.harness.deployments import Address
 from tests.harness.servers import die_with_the_parent
 
 THRESHOLD_MS: Final = 3_000
+"""Of the instances, where a fault is about those that are presumed dead."""
+LONG_THRESHOLD_MS: Final = 60_000
+"""Of the instances, where none of them may be presumed dead, however slow the machine is."""
 ROOT: Final = Path(__file__).parents[2]
 ANSWER_S: Final = 60.0
 ATTEMPTS: Final = 3
@@ -32,6 +35,16 @@ OBSERVES_EVERY_S: Final = 0.05
 PATIENCE_S: Final = 0.3
 """After so long without an answer, the observer takes Redis to be unreachable."""
 STYLES: Final = ("threads", "tasks")
+
+
+class Planted(NamedTuple):
+    """A defect: of the script (`tests.equivalence.mutants`), or of a process (`defects`)."""
+
+    mutant: str = ""
+    defect: str = ""
+
+
+NOTHING: Final = Planted()
 
 
 class Process:
@@ -161,16 +174,28 @@ class Fleet:
         prefix: the namespace; no other fleet has used it.
         workers: how many.
         partitions: into how many the prefix is divided (R21).
-        mutant: the defect that is planted in the script, if any.
+        is_ordered: whether calls are recorded, to look for their order (`orders`). Then instances
+            have a long threshold.
+        planted: the defect that is planted, if any.
 
     Attributes:
         place: the prefix; or the partition of PROBE, which is the one that faults happen to.
     """
 
     def __init__(
-        self, address: Address, prefix: str, workers: int, partitions: int = 1, mutant: str = ""
+        self,
+        address: Address,
+        prefix: str,
+        workers: int,
+        *,
+        partitions: int = 1,
+        is_ordered: bool = False,
+        planted: Planted = NOTHING,
     ) -> None:
-        self.address, self.prefix, self._mutant = address, prefix, mutant
+        self.address, self.prefix = address, prefix
+        self.is_ordered = is_ordered
+        self._planted = planted
+        self._threshold_ms = LONG_THRESHOLD_MS if is_ordered else THRESHOLD_MS
         self.place = prefix
         self._partitions = partitions
         if partitions > 1:
@@ -191,12 +216,13 @@ class Fleet:
                 "address": self.address,
                 "prefix": self.prefix,
                 "instance_id": f"worker-{self._number}",
-                "threshold_ms": THRESHOLD_MS,
+                "threshold_ms": self._threshold_ms,
                 "partitions": self._partitions,
                 "weight": 1000 + self._number,
                 "style": STYLES[self._number % 2],
                 "seed": f"{self.prefix}/{self._number}",
-                "mutant": self._mutant,
+                "recorded": self.is_ordered,
+                **self._planted._asdict(),
             }
             joined.append(Process(settings))
         for worker in joined:
@@ -207,7 +233,7 @@ class Fleet:
     def counter(self, name: str) -> StrictInstanceAwareCounter:
         """A counter of this process on the same prefix."""
         client = client_of(self.address, self.steering)
-        options: Any = {"dead_instance_threshold_ms": THRESHOLD_MS, "instance_id": name}
+        options: Any = {"dead_instance_threshold_ms": self._threshold_ms, "instance_id": name}
         return StrictInstanceAwareCounter(
             client, self.prefix, partitions=self._partitions, **options
         )
@@ -234,6 +260,17 @@ class Fleet:
         for worker in self.workers:
             worker.tell(do, **arguments)
         return [worker.hear() for worker in self.workers]
+
+    def divide(self, ports: Sequence[int]) -> None:
+        """Have a half of the workers use one master, and the others the other one."""
+        for number, worker in enumerate(self.workers):
+            worker.ask("steer", port=ports[number // 2 % 2], among=ports)
+        self.steering.steer(ports[0], ports)  # the observer stays
+
+    def unite(self) -> None:
+        """Have all of them use the master that Sentinel, or the cluster, says."""
+        self.each("steer", port=None, among=())
+        self.steering.steer(None)
 
     def leave(self) -> None:
         for worker in self.workers:

@@ -18,7 +18,20 @@ unknown widens it. When the servers have healed and nobody calls any more, every
 sum of the slices, every slice must be in its book, and every slice that a new epoch has reset must
 be explained by a `set` or `delete` of that time. Anything else is a violation.
 
+Where a fault neither loses data nor has anybody presumed dead, the calls have to be linearizable
+too. Two lanes of each process use the same counters, and each call is recorded with its beginning,
+its end and its answer on the machine's clock. There must be an order of the calls, each at a moment
+between its beginning and its end, in which the specification gives just these answers; a call whose
+outcome is unknown may stand in it or not.
+
+In a split brain, two masters serve a half of the instances each, and neither hears of the other.
+Behind Sentinel, the second one is promoted by hand; in the cluster, the first one loses its bus, so
+the others elect the second. "Five faults at random" draws them from those of the deployment, one
+after the other, and judges the totals after each healing.
+
 * **acknowledged**: calls that returned a result; each result is checked against the book.
+* **in order**: how many calls were recorded, and have to be linearizable; in brackets, how many of
+  them were under way on one counter at once.
 * **wrong**: how long a reader was told a total that is not the sum of the slices of those that
   live. The rules promise nothing else while an instance is presumed dead, or has not yet restored
   what Redis lost (R8, R10). At the end of each fault it has to be over.
@@ -28,8 +41,8 @@ be explained by a `set` or `delete` of that time. Anything else is a violation.
 """
 
 COLUMNS: Final = (
-    "deployment", "fault", "acknowledged", "violations", "wrong, s", "unreachable, s",
-    "worst call, s", "failed calls, by class",
+    "deployment", "fault", "acknowledged", "violations", "in order", "wrong, s",
+    "unreachable, s", "worst call, s", "failed calls, by class",
 )  # fmt: skip
 
 
@@ -46,7 +59,9 @@ def page(findings: Sequence[Finding], left_out: Sequence[str], facts: Sequence[s
     lines += [_line(_cells(finding)) for finding in findings]
     total = sum(finding.acknowledged for finding in findings)
     wrong = sum(len(finding.violations) for finding in findings)
-    lines.append(_line(["", "**all**", f"**{total:,}**", f"**{wrong}**", "", "", "", ""]))
+    ordered = sum(finding.ordered for finding in findings)
+    sums = [f"**{total:,}**", f"**{wrong}**", f"**{ordered:,}**"]
+    lines.append(_line(["", "**all**", *sums, "", "", "", ""]))
     lines += ["", *(f"Left out: {each}" for each in left_out)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -62,6 +77,7 @@ def _cells(finding: Finding) -> list[str]:
         finding.row.name,
         f"{finding.acknowledged:,}",
         str(len(finding.violations)),
+        f"{finding.ordered:,} ({finding.at_once})" if finding.row.is_ordered else "",
         f"{finding.wrong_s:.1f}",
         f"{finding.unreachable_s:.1f}",
         f"{finding.worst_s:.1f}",

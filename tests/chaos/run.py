@@ -2,7 +2,9 @@
 
 For each fault: several instances count on a fresh prefix; the fault happens; the servers heal; the
 instances stop calling. Then every counter's total must be the sum of the slices that the instances
-see, each slice must be in its instance's book, and each reset must be explained (`books`).
+see, each slice must be in its instance's book, and each reset must be explained (`books`). Where
+the fault neither loses anything nor kills anybody, an order of the recorded calls must explain
+every answer (`orders`).
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from tests.chaos.clock import Clock
-from tests.chaos.faults import FAULTS, Row, Site
-from tests.chaos.fleet import Fleet, Observer
+from tests.chaos.faults import Site
+from tests.chaos.fleet import NOTHING, Fleet, Observer, Planted
+from tests.chaos.orders import Recorded, at_once, check, histories
+from tests.chaos.rows import FAULTS, Row
 from tests.harness.deployments import Cluster, Deployment, Replicated, Standalone
 from tests.harness.servers import Binary
 
@@ -37,6 +41,8 @@ class Finding(NamedTuple):
         worst_s: the longest call.
         errors: how many calls failed, by class.
         attempts: how often the totals were compared until they added up.
+        ordered: how many calls were recorded, so that an order had to explain them.
+        at_once: how many of them were under way on one counter at once, at most.
     """
 
     row: Row
@@ -47,6 +53,8 @@ class Finding(NamedTuple):
     worst_s: float
     errors: dict[str, int]
     attempts: int
+    ordered: int
+    at_once: int
 
 
 class Chaos:
@@ -55,11 +63,14 @@ class Chaos:
     Args:
         binary: which redis-server.
         pace: how long each fault lasts, from 0 to 1.
-        mutant: a defect to plant in the script, by its name.
+        planted: a defect to plant.
+
+    Attributes:
+        pace: of the next fault.
     """
 
-    def __init__(self, binary: Binary, pace: float = 1.0, mutant: str = "") -> None:
-        self._binary, self._pace, self._mutant = binary, pace, mutant
+    def __init__(self, binary: Binary, pace: float = 1.0, planted: Planted = NOTHING) -> None:
+        self._binary, self.pace, self._planted = binary, pace, planted
         self.clock = Clock()
         self._deployments: dict[str, Deployment] = {}
         self._number = 0
@@ -82,21 +93,31 @@ class Chaos:
         self._number += 1
         deployment.wait()
         fleet = Fleet(
-            deployment.address, f"chaos-{self._number}", WORKERS, row.partitions, self._mutant
+            deployment.address,
+            f"chaos-{self._number}",
+            WORKERS,
+            partitions=row.partitions,
+            is_ordered=row.is_ordered,
+            planted=self._planted,
         )
         try:
             observer = Observer(fleet)
             observer.start()
-            time.sleep(CALM_S * self._pace)
-            row.fault(Site(deployment, fleet, self.clock, self._pace))
+            time.sleep(CALM_S * self.pace)
+            site = Site(deployment, fleet, self.clock, self.pace)
+            row.fault(site)
             deployment.wait()
-            time.sleep(CALM_S * self._pace)
+            time.sleep(CALM_S * self.pace)
             fleet.each("pause")
             observed = observer.stop()
             wrong, attempts = fleet.judge()
             reports = [*fleet.each("report"), *fleet.last_words]
+            wrong += site.wrong
             wrong += [each for report in reports for each in report["violations"]]
             wrong += fleet.unexplained(reports, row.loses)
+            kept = histories(reports)
+            if row.is_ordered:
+                wrong += _disordered(kept)
             fleet.leave()
         except TimeoutError:  # it does not heal, or the fault does not happen: start another
             self._deployments.pop(row.deployment).stop()
@@ -112,6 +133,8 @@ class Chaos:
             max(report["worst_s"] for report in reports),
             sum((Counter(report["errors"]) for report in reports), Counter()),
             attempts,
+            sum(map(len, kept.values())) if row.is_ordered else 0,
+            max(map(at_once, kept.values()), default=0) if row.is_ordered else 0,
         )
 
     def _deployment(self, kind: str) -> Deployment:
@@ -119,6 +142,12 @@ class Chaos:
             environment = self.clock.environment if kind == "standalone" else None
             self._deployments[kind] = DEPLOYMENTS[kind](self._binary, environment)
         return self._deployments[kind]
+
+
+def _disordered(kept: dict[str, list[Recorded]]) -> list[dict[str, Any]]:
+    """The counters whose recorded calls no order explains."""
+    failures = {key: check(history) for key, history in kept.items()}
+    return [{"key": key, **found._asdict()} for key, found in failures.items() if found]
 
 
 def chosen(names: Sequence[str]) -> list[Row]:

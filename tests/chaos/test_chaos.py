@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 
 from distkit import Change, CounterState, OutcomeUnknownError
 from tests.chaos.books import Book, Call, GlobalCall, Reset, unexplained
-from tests.chaos.faults import FAULTS, Row
+from tests.chaos.faults import Site
+from tests.chaos.fleet import Planted
+from tests.chaos.mixed import IN_A_ROW, OF_THE_PACE, at_random
+from tests.chaos.rows import FAULTS, Row
 from tests.chaos.run import Chaos, Finding
 from tests.conftest import REAL
 
 PACE = 0.1
+PACES = (0.1, 0.5, 2.0)
 SHORT = {
     "standalone": ("CLIENT KILL storm", "FLUSHALL storm"),
     "sentinel": ("frozen master returns",),
-    "cluster": ("slot moved key by key, sessions first", "takeover, old master returns"),
+    "cluster": (
+        "slot moved key by key, sessions first",
+        "takeover, old master returns",
+        "split brain for 4 s",
+    ),
 }
 FEWEST = 300
 """Calls that must have been acknowledged, or the test has tested nothing."""
+
+FEWEST_IN_ORDER = 20
+"""The same for the calls that an order had to explain."""
 
 PLANTED = {
     "a retry is executed again": ("CLIENT KILL storm", "standalone"),
@@ -35,18 +49,46 @@ def _findings(chaos: Chaos, deployment: str) -> list[Finding]:
     return [chaos.run(_row(name, deployment)) for name in SHORT[deployment]]
 
 
+def violations_of(row: Row, planted: Planted) -> list[dict[str, Any]]:
+    """What is found with a planted defect. A slow machine needs longer for as many calls."""
+    for pace in PACES:
+        with Chaos(REAL[-1], pace, planted) as chaos:
+            if found := chaos.run(row).violations:
+                return found
+    return []
+
+
 @pytest.mark.parametrize("deployment", SHORT)
 def test_faults_of_real_servers_break_no_count(deployment: str) -> None:
     with Chaos(REAL[-1], PACE) as chaos:
         for finding in _findings(chaos, deployment):
             assert not finding.violations, finding
             assert finding.acknowledged > FEWEST, finding
+            assert not finding.row.is_ordered or finding.ordered > FEWEST_IN_ORDER, finding
 
 
 @pytest.mark.parametrize("mutant", PLANTED)
 def test_the_judge_finds_a_planted_defect(mutant: str) -> None:
-    with Chaos(REAL[-1], PACE, mutant) as chaos:
-        assert chaos.run(_row(*PLANTED[mutant])).violations
+    assert violations_of(_row(*PLANTED[mutant]), Planted(mutant=mutant))
+
+
+def test_faults_at_random_are_judged_after_each_healing() -> None:
+    fleet, deployment, happened = Mock(), Mock(), list[float]()
+    fleet.prefix, fleet.workers = "p", [Mock()]
+    fleet.judge.side_effect = [([], 1)] * 2 + [([{"why": "unequal"}], 3)] + [([], 1)] * 2
+    site = Site(deployment, fleet, Mock(), pace=0.001)
+
+    def fault(short: Site) -> None:
+        happened.append(short.pace)
+        fleet.each.assert_called_with("resume")
+
+    fleet.each("resume")
+    at_random(fault)(site)
+    assert happened == [0.001 * OF_THE_PACE] * IN_A_ROW
+    assert deployment.wait.call_count == IN_A_ROW
+    (wrong,) = site.wrong
+    assert wrong["why"] == "unequal"
+    assert len(wrong["after"]) == 3
 
 
 # --- The books -----------------------------------------------------------------------------------

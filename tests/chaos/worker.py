@@ -7,7 +7,7 @@ with a line on stdout:
 
     {"do": "pause"}         finish the calls in progress, and make no more
     {"do": "resume"}
-    {"do": "steer", "port"} which master to use (`clients.Steering`)
+    {"do": "steer", "port", "among"} which master to use (`clients.Steering`)
     {"do": "beat"}          make a heartbeat
     {"do": "read"}          read every counter, and check the slices against the books
     {"do": "report"}        tell the figures
@@ -38,6 +38,10 @@ from distkit import DistkitError, OutcomeUnknownError
 from distkit.testing import use_script
 from tests.chaos.books import HOLDS, Book, Call
 from tests.chaos.clients import Steering, client_of
+from tests.chaos.defects import DEFECTS
+from tests.chaos.recording import KEYS as RECORDED_KEYS
+from tests.chaos.recording import LANES as RECORDED_LANES
+from tests.chaos.recording import RecordedLane, record
 from tests.equivalence.mutants import MUTANTS
 
 LANES: Final = 8
@@ -94,8 +98,9 @@ class Lane:
             self._tell(event="global", key=self.shared, began=began)
         return began
 
-    def end(self, steps: list[Call], outcome: Any, began: float) -> bool:
-        """Note what became of the call. Returns whether it succeeded."""
+    def end(self, steps: list[Call], outcome: Any, began: float) -> float:
+        """Note what became of the call. Returns how long to wait before the next one, in
+        seconds."""
         ended = time.monotonic()
         self.worst_s = max(self.worst_s, ended - began)
         failed = isinstance(outcome, Exception)
@@ -108,7 +113,7 @@ class Lane:
         if steps[0].is_global:
             known = not isinstance(outcome, OutcomeUnknownError)
             self._tell(event="global", key=self.shared, began=began, ended=ended if known else None)
-        return not failed
+        return PAUSE_AFTER_AN_ERROR_S if failed else 0.0
 
 
 def _outcomes(steps: list[Call], outcome: Any) -> Sequence[Any]:
@@ -136,8 +141,8 @@ class Worker(ABC):
 
     Args:
         settings: `address`, `prefix`, `instance_id`, `threshold_ms`, `partitions`, `weight` (the
-            slice of PROBE), `style` ("threads" or "tasks"), `seed`, and the `mutant` that is
-            planted, if any.
+            slice of PROBE), `style` ("threads" or "tasks"), `seed`, whether calls are `recorded`,
+            and the `mutant` or the `defect` that is planted, if any.
     """
 
     kind: Any
@@ -151,8 +156,13 @@ class Worker(ABC):
         self._inside = 0  # lanes inside a call
         self._lock = threading.Lock()
         seed = str(settings["seed"])
-        self.lanes = [Lane(number, seed, self.tell) for number in range(LANES)]
+        self._recorded = [RecordedLane(n, seed) for n in range(RECORDED_LANES)]
+        self.lanes: list[Lane | RecordedLane] = [
+            *(Lane(number, seed, self.tell) for number in range(LANES)),
+            *(self._recorded if settings["recorded"] else ()),
+        ]
         self.probe = Book(PROBE)
+        self._reads: list[tuple[Any, ...]] = []  # the records of `_read`
 
     # --- What differs ----------------------------------------------------------------------------
 
@@ -200,7 +210,7 @@ class Worker(ABC):
         elif asked["do"] == "resume":
             self._is_paused = False
         elif asked["do"] == "steer":
-            self.steering.port = asked["port"]
+            self.steering.steer(asked["port"], asked["among"])
         elif asked["do"] == "beat":
             self.call("heartbeat")
         elif asked["do"] == "read":
@@ -235,8 +245,10 @@ class Worker(ABC):
             partitions=settings["partitions"],
         )
         for mutant in MUTANTS:
-            if mutant.name == settings.get("mutant"):
+            if mutant.name == settings["mutant"]:
                 use_script(counter, mutant.script())
+        if settings["defect"] and not self.is_async:
+            DEFECTS[settings["defect"]](counter)
         return counter
 
     def _books(self) -> list[Book]:
@@ -255,11 +267,14 @@ class Worker(ABC):
     def _read(self) -> dict[str, Any]:
         """Check the slices against the books. Returns each counter's total and slice."""
         books, began = self._books(), time.monotonic()
-        states = self.call("get_all", [book.key for book in books])
+        keys = [*(book.key for book in books), *RECORDED_KEYS]
+        states = dict(zip(keys, self.call("get_all", keys), strict=True))
         ended = time.monotonic()
-        for book, state in zip(books, states, strict=True):
-            book.check(state.instance_count, began, ended)
-        return {"states": {book.key: state for book, state in zip(books, states, strict=True)}}
+        for book in books:
+            book.check(states[book.key].instance_count, began, ended)
+        for key in RECORDED_KEYS:
+            self._reads += record([Call("get", key)], states[key], began, ended)
+        return {"states": states}
 
     def _report(self) -> dict[str, Any]:
         books = self._books()
@@ -269,6 +284,8 @@ class Worker(ABC):
             "errors": sum((lane.errors for lane in self.lanes), Counter()),
             "violations": [each for book in books for each in book.violations],
             "resets": [each for book in books for each in book.resets],
+            "instance_id": self.settings["instance_id"],
+            "recorded": [*(each for lane in self._recorded for each in lane.records), *self._reads],
         }
 
 
@@ -295,7 +312,7 @@ class Threads(Worker):
     def call(self, method: str, *arguments: Any) -> Any:
         return getattr(self._counter, method)(*arguments)
 
-    def _serve(self, lane: Lane) -> None:
+    def _serve(self, lane: Lane | RecordedLane) -> None:
         while not self.is_over:
             if not self.enter():
                 time.sleep(WAIT_S)
@@ -307,10 +324,10 @@ class Threads(Worker):
                 outcome = self.call(method, *arguments)
             except Exception as error:
                 outcome = error
-            succeeded = lane.end(steps, outcome, began)
+            pause = lane.end(steps, outcome, began)
             self.exit()
-            if not succeeded:
-                time.sleep(PAUSE_AFTER_AN_ERROR_S)
+            if pause:
+                time.sleep(pause)
 
 
 class Tasks(Worker):
@@ -344,7 +361,7 @@ class Tasks(Worker):
     def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    async def _serve(self, lane: Lane) -> None:
+    async def _serve(self, lane: Lane | RecordedLane) -> None:
         while not self.is_over:
             if not self.enter():
                 await asyncio.sleep(WAIT_S)
@@ -356,10 +373,10 @@ class Tasks(Worker):
                 outcome = await getattr(self._counter, method)(*arguments)
             except Exception as error:
                 outcome = error
-            succeeded = lane.end(steps, outcome, began)
+            pause = lane.end(steps, outcome, began)
             self.exit()
-            if not succeeded:
-                await asyncio.sleep(PAUSE_AFTER_AN_ERROR_S)
+            if pause:
+                await asyncio.sleep(pause)
 
 
 if __name__ == "__main__":

@@ -144,6 +144,24 @@ def test_r15_what_is_no_comparator_is_refused(client: redis.Redis, comparator: A
     assert client.keys("*") == []
 
 
+@pytest.mark.parametrize(
+    ("operand", "error"),
+    [(2**53, CounterOverflowError), (-(2**53), CounterOverflowError), (1.0, TypeError),
+     (True, TypeError), (None, TypeError)],
+    ids=repr,
+)  # fmt: skip
+def test_r15_the_operand_of_a_comparator_that_was_made_by_hand_is_checked_too(
+    client: redis.Redis, operand: Any, error: type[Exception]
+) -> None:
+    counter = StrictInstanceAwareCounter(client, "p")
+    for test in ("eq", "ne", "lt", "gt"):
+        with pytest.raises(error, match="operand must be"):
+            counter.inc_if("k", Comparator(test, operand))
+        with pytest.raises(error, match="operand must be"):
+            counter.set_all_if([("k", Comparator(test, operand), 1)])
+    assert client.keys("*") == []
+
+
 @pytest.mark.parametrize("make", [eq, ne, lt, gt])
 def test_r15_an_operand_is_a_count(make: Any) -> None:
     assert make(LIMIT).operand == LIMIT

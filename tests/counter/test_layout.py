@@ -87,3 +87,32 @@ def test_the_error_says_what_to_do() -> None:
     assert "'distkit:{p}:*'" in older
     assert "another prefix" in older
     assert isinstance(LayoutError(0, 1, "p"), distkit.DistkitError)
+
+
+# --- What stays as it is -------------------------------------------------------------------------
+
+
+def test_a_read_that_finds_nobody_dead_writes_nothing_to_the_counter(client: redis.Redis) -> None:
+    """PROTOCOL: the head's expiry is a bound, before which nobody can be dead. Until then a read
+    looks at no slice of others, so it costs the same however many there are, and it writes only
+    that its instance was heard."""
+    time = [1_000_000]
+
+    def instance(name: str) -> StrictInstanceAwareCounter:
+        return StrictInstanceAwareCounter(
+            client, "p", instance_id=name, dead_instance_threshold_ms=1000, clock_ms=lambda: time[0]
+        )
+
+    early, late = instance("early"), instance("late")
+    early.inc("k", 5)
+    time[0] += 400
+    late.inc("k", 1)
+    early.heartbeat()
+    kept = client.hgetall(COUNTER)
+    for _ in range(3):
+        time[0] += 100
+        assert (early.get("k"), late.get("k")) == ((6, 5), (6, 1))
+        assert client.hgetall(COUNTER) == kept
+    time[0] += 300  # the bound is over: now somebody might be dead, and nobody is
+    assert late.get("k") == (6, 1)
+    assert client.hgetall(COUNTER) != kept

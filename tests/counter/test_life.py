@@ -25,6 +25,7 @@ import distkit.asyncio
 from distkit import StrictInstanceAwareCounter
 from distkit.core.instance import Purpose, Reply, Request
 from distkit.core.pulse import BEATS
+from distkit.redis import asyncio as asyncio_transport
 from distkit.redis.meaning import Abandoned
 from distkit.testing import driver_of
 from tests.harness.servers import RedisServer, free_port
@@ -350,6 +351,24 @@ def test_a_child_that_is_forked_inside_a_life_has_a_heartbeat_of_its_own(
             return tuple(_counter(real_server.client()).get("k"))
 
         assert _in_a_fork(child) == (6, 0), "what another instance sees"
+
+
+def test_a_forked_child_keeps_no_connection_of_its_parents_loop(newest_server: RedisServer) -> None:
+    """It would speak on a socket on which its parent speaks."""
+
+    async def main() -> None:
+        client = redis.asyncio.Redis(unix_socket_path=newest_server.socket)
+        async with client, _async_counter(client) as counter:
+            assert await counter.inc("k") == (1, 1)
+
+            def kept() -> int:
+                return sum(len(idle.connections) for idle in list(asyncio_transport._every))
+
+            assert kept() > 0, "the connection of the call"
+            assert _in_a_fork(kept) == 0
+            assert await counter.inc("k") == (2, 2), "the parent's own is as it was"
+
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def _multiply(server_socket: str, counted: Any) -> None:

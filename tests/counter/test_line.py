@@ -10,8 +10,10 @@ from typing import Any
 import fakeredis
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from distkit import CounterState, StrictInstanceAwareCounter
+from distkit import CounterState, DistkitError, StrictInstanceAwareCounter
 from distkit.core import operations as steps
 from distkit.core.batching import MOST_KEYS, MOST_STEPS, Queue, bounded
 from distkit.core.instance import Call, Instance, Kind, Outcome, Reply, Request
@@ -264,3 +266,19 @@ def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
         counter.inc("k")
     with pytest.raises(_Uncopyable, match="no time"):
         counter.inc_all([("k", 1), ("j", 2)])
+
+
+def test_after_a_call_nobody_leads() -> None:
+    """However it ends. Whoever comes next leads at once, and need not find out that the last leader
+    is gone."""
+    server = fakeredis.FakeServer()
+    client = fakeredis.FakeRedis(server=server, retry=Retry(NoBackoff(), 0))
+    counter = StrictInstanceAwareCounter(client, "p")
+    driver = driver_of(counter)
+    assert not driver.is_led
+    counter.inc("k")
+    assert not driver.is_led
+    server.connected = False
+    with pytest.raises(DistkitError):
+        counter.inc("k")
+    assert not driver.is_led

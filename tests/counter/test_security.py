@@ -88,3 +88,20 @@ def test_another_prefix_is_out_of_reach(allow: Any) -> None:
     client = allow(RULE.split())
     with pytest.raises((NoPermissionError, ResponseError)):
         StrictInstanceAwareCounter(client, "other_app").heartbeat()
+
+
+def test_a_prefix_that_is_divided_needs_another_pattern(
+    allow: Any, real_server: RedisServer
+) -> None:
+    (pattern,) = re.findall(r"divided \(R21\) needs the pattern `(~[^`]+)` too", PAGE)
+    admin = real_server.client()
+    for rule in (RULE.split(), [*RULE.split(), pattern]):
+        admin.flushall()
+        counter = StrictInstanceAwareCounter(allow(rule), "my_app", partitions=3)
+        if pattern in rule:
+            with counter:
+                counter.inc_all([(f"k{number}", 1) for number in range(9)])
+                counter.clear()
+        else:
+            with pytest.raises(NoPermissionError):
+                counter.inc("k")

@@ -58,7 +58,10 @@ def compare(client: redis.Redis, asked: Iterable[Exchange], script: Script = COU
     left = iter(asked)
     while some := list(itertools.islice(left, AT_ONCE)):
         pipeline = client.pipeline(transaction=False)
-        places = [_ask(pipeline, sha, exchange) for exchange in some]
+        places = [
+            _ask(pipeline, sha, exchange, lists_closings=bool(number % 4))
+            for number, exchange in enumerate(some)
+        ]
         answers = pipeline.execute(raise_on_error=False)
         for exchange, (place, names) in zip(some, places, strict=True):
             held = dict(zip(names, answers[place + 1 :], strict=False))
@@ -73,12 +76,14 @@ def _names(exchange: Exchange) -> list[str]:
     return [f"{ROOT}instances", f"{ROOT}keys", *(f"{ROOT}counter:{key}" for key in sorted(keys))]
 
 
-def _ask(pipeline: Any, sha: str, exchange: Exchange) -> tuple[int, list[str]]:
+def _ask(
+    pipeline: Any, sha: str, exchange: Exchange, *, lists_closings: bool
+) -> tuple[int, list[str]]:
     """Queue one exchange. Returns the index of the script's reply among the pipeline's replies,
     and the keys that are read after it."""
     names = _names(exchange)
     pipeline.flushall()
-    wire.store(pipeline, PREFIX, exchange.before, exchange.labels)
+    wire.store(pipeline, PREFIX, exchange.before, exchange.labels, lists_closings=lists_closings)
     words = wire.request(exchange.request, PREFIX, exchange.wall, LABEL)
     place = len(pipeline.command_stack)
     pipeline.evalsha(sha, sum(word.startswith(ROOT) for word in words), *words)

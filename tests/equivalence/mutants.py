@@ -176,7 +176,7 @@ MUTANTS = [
     ),
     Mutant(
         "a leave does not start a search for the dead",
-        "call('HDEL', KEYS[1], me)\n  closed = tools.stamp(closed)",
+        "call('HDEL', KEYS[1], me)\n  tools.note_closed({ me })",
         "call('HDEL', KEYS[1], me)",
     ),
     Mutant(
@@ -266,13 +266,13 @@ MUTANTS = [
     ),
     Mutant(
         "an instance takes over the slices of its earlier session",
-        "    elseif mine then\n      gone[#gone + 1] = me",
-        "    elseif false then\n      gone[#gone + 1] = me",
+        "    elseif mine then\n      gone[#gone + 1], slices[me] = me, mine",
+        "    elseif false then\n      gone[#gone + 1], slices[me] = me, mine",
     ),
     Mutant(
         "an open that replaces a session does not start a search",
-        "    closed = tools.stamp(closed)\n  end\n  tools.sweep()",
-        "  end\n  tools.sweep()",
+        "      tools.note_closed({ me })\n    end\n  end\n  tools.sweep()",
+        "    end\n  end\n  tools.sweep()",
     ),
     Mutant(
         "a request of an earlier life is taken for this open",
@@ -404,5 +404,41 @@ MUTANTS = [
         "the same inc many times counts once where slices are searched",
         "for _ = 1, tonumber(times) or 1 do",
         "for _ = 1, 1 do",
+    ),
+    # Bounded work
+    Mutant(
+        "a closing does not say whose session it was",
+        "text = text .. '::' .. names[i] .. ':' .. stamp",
+        "text = text .. ':::' .. stamp",
+    ),
+    Mutant(
+        "of several closings only the last is looked at",
+        "'::([^:]*)') do\n      names[#names + 1] = name",
+        "'::([^:]*)') do\n      names[1] = name",
+    ),
+    Mutant(
+        "closings are believed after the stamp was renewed without them",
+        "return text and string.sub(text, -#closed - 1) == ':' .. closed and text or ':' .. closed",
+        "return text or ':' .. closed",
+    ),
+    Mutant(
+        "only those whose sessions were closed are searched although somebody may have expired",
+        "now < tonumber(expires) and closed_since(looked)",
+        "closed_since(looked)",
+    ),
+    Mutant(
+        "a search of a few knows the earliest expiry of all",
+        "      others, earliest = call('HLEN', key) - 1 - #gone - (mine and 1 or 0), expires",
+        "      others = call('HLEN', key) - 1 - #gone - (mine and 1 or 0)",
+    ),
+    Mutant(
+        "whoever was just removed is one of the others",
+        "call('HLEN', key) - 1 - #gone - (mine and 1 or 0)",
+        "call('HLEN', key) - 1 - (mine and 1 or 0)",
+    ),
+    Mutant(
+        "the caller is one of the others",
+        "call('HLEN', key) - 1 - #gone - (mine and 1 or 0)",
+        "call('HLEN', key) - 1 - #gone",
     ),
 ]

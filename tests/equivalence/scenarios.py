@@ -706,6 +706,111 @@ SCENARIOS = [
         A set k 9 if eq 2 [reaped] -> OutcomeUnknownError
         """,
     ),
+    # What a search looks at
+    Scenario(
+        "after several sessions were closed, the slices of all of them are removed",
+        "R17",
+        """
+        A inc k 1 -> 1 1
+        B inc k 2 -> 3 2
+        C inc k 4 -> 7 4
+        A lives again
+        A inc j 1 -> 1 1
+        B lives again
+        B inc j 1 -> 2 1
+        C get k -> 4 4
+        C get j -> 2 0
+        """,
+    ),
+    Scenario(
+        "a counter vanishes when the last slices in it are those of closed sessions",
+        "R17 R18",
+        """
+        B inc j 1 -> 1 1
+        A inc k 1 -> 1 1
+        A lives again
+        A inc j 1 -> 2 1
+        B get k -> 0 0
+        redis k: gone
+        A inc k 1 -> 1 1
+        B inc k 1 -> 2 1
+        B dec k 1 -> 1 0
+        A lives again
+        A inc j 1 -> 2 1
+        B heartbeat
+        B heartbeat
+        redis k: gone
+        """,
+    ),
+    Scenario(
+        "after a session was closed, the others expire when they would have",
+        "R5 R17",
+        """
+        A inc k 1 -> 1 1
+        wait 10000
+        B inc k 2 -> 3 2
+        C inc k 4 -> 7 4
+        C lives again
+        C inc j 1 -> 1 1
+        B get k -> 3 2
+        wait 19999
+        B get k -> 3 2
+        wait 1
+        B get k -> 2 2
+        """,
+    ),
+    Scenario(
+        "after a search the caller's own lease may be the next to end",
+        "R5",
+        """
+        A joins 500
+        B inc k 2 -> 2 2
+        wait 10000
+        C inc k 4 -> 6 4
+        wait 19900
+        A inc k 1 -> 7 1
+        wait 100
+        A get k -> 5 1
+        wait 500
+        C get k -> 4 4
+        """,
+    ),
+    Scenario(
+        "if a session was closed and others have expired, all of them go",
+        "R5 R17",
+        """
+        A inc k 1 -> 1 1
+        B inc k 2 -> 3 2
+        wait 29999
+        B get j -> 0 0
+        C joins 1
+        C inc j 1 -> 1 1
+        C lives again
+        wait 1
+        C inc j 1 -> 1 1
+        B get k -> 2 2
+        """,
+    ),
+    Scenario(
+        "when the instances alone fall back, every counter is searched",
+        "R10 R17",
+        """
+        A inc k 1 -> 1 1
+        B inc j 1 -> 1 1
+        B lives again
+        B inc j 1 -> 1 1
+        A get k -> 1 1
+        wait 20000
+        A heartbeat
+        copy
+        wait 10000
+        A get k -> 1 1
+        restore instances 0
+        C get i -> 0 0
+        wait 20000
+        C get k -> 0 0
+        """,
+    ),
     # R16
     Scenario(
         "an instance that leaves takes its slices with it at once",

@@ -34,6 +34,8 @@ NEEDS_MORE = {
     "session numbers start again after a loss",
     "the usual request leaves the range",
     "the usual request takes a counter that is not listed",
+    "a closing does not say whose session it was",
+    "closings are believed after the stamp was renewed without them",
 }
 """Defects that take a history, a crowd, or more luck."""
 
@@ -43,5 +45,6 @@ can_show = [mutant for mutant in MUTANTS if mutant.name not in NEEDS_MORE]
 @pytest.mark.parametrize("mutant", [*can_show, PUTS_NOTHING_BACK], ids=lambda m: m.name)
 def test_a_defect_shows(newest_server: RedisServer, mutant: Mutant) -> None:
     """That it can fail."""
+    script = mutant.script()
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is that goes wrong
-        compare(newest_server.client(), Chance(SEED).exchanges(10_000), mutant.script())
+        compare(newest_server.client(), Chance(SEED).exchanges(10_000), script)

@@ -22,7 +22,8 @@ SLOTS = 16_384
 MASTERS = 3
 NODE_TIMEOUT_MS = 1_000
 """After how long a silent master is replaced, in a cluster and by Sentinel."""
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
+"""On a busy machine, Sentinels wait for 30 s before they do anything (TILT), or for twice that."""
 ANSWER_S = 1.5
 """How long a server that is not frozen may take."""
 MASTER_NAME = "main"

@@ -1,11 +1,11 @@
-"""How many examples Hypothesis tries. HYPOTHESIS_PROFILE is `default`, `quick` (0.1 x) or `nightly`
-(20 x)."""
+"""How many examples Hypothesis tries. HYPOTHESIS_PROFILE is `default`, `quick` (0.1 x), `nightly`
+(20 x), or `mutants`: as `quick`, but without shrinking, since nobody reads what fails."""
 
 from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 EXAMPLES = 80
 """How many histories each stateful test tries in the default profile. There are 12 such tests, on
@@ -17,7 +17,8 @@ HUNT = 300
 STEPS = 50
 """How many steps a history has at the most."""
 
-FACTORS = {"default": 1.0, "quick": 0.1, "nightly": 20.0}
+FACTORS = {"default": 1.0, "quick": 0.1, "nightly": 20.0, "mutants": 0.1}
+NOT_SHRUNK = Phase.explicit, Phase.reuse, Phase.generate, Phase.target
 
 
 def load() -> str:
@@ -26,6 +27,7 @@ def load() -> str:
         settings.register_profile(
             name,
             max_examples=int(EXAMPLES * factor),
+            phases=NOT_SHRUNK if name == "mutants" else tuple(Phase),
             stateful_step_count=STEPS,
             deadline=None,
             print_blob=True,

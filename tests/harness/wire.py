@@ -108,14 +108,20 @@ NOTHING_CLOSED = 7
 
 
 def store(
-    client: Any, prefix: str, server: model.Server, labels: dict[str, str] | None = None
+    client: Any,
+    prefix: str,
+    server: model.Server,
+    labels: dict[str, str] | None = None,
+    *,
+    lists_closings: bool = True,
 ) -> None:
     """Write this state of a prefix into an empty Redis. The client may be a pipeline.
 
     Fields that the oracle does not have get values that a real history could have produced. Each
     counter looks as if its slices had just been searched: `expires` is the earliest expiry of their
     owners. If a slice does not count, its session was closed after that search, which would
-    otherwise have removed the slice.
+    otherwise have removed the slice. Whether the list of the last closings has it, is a choice: if
+    it has not, all slices are searched.
     """
     root = f"distkit:{{{prefix}}}:"
     if server.clock is not None:
@@ -126,6 +132,8 @@ def store(
             for name, session in server.sessions.items()
         }
         client.hset(root + "instances", mapping={":": head, **entries})
+        if lists_closings:
+            client.hset(root + "instances", ":closed", _closings(server))
     for key, counter in server.counters.items():
         owners = [
             owner
@@ -139,6 +147,18 @@ def store(
         client.hset(f"{root}counter:{key}", mapping={":": head, **slices})
     if server.keys:
         client.hset(root + "keys", mapping=dict(server.keys))
+
+
+def _closings(server: model.Server) -> str:
+    """The last closings, if all whose slices do not count were closed after the last searches."""
+    closed = {
+        name
+        for counter in server.counters.values()
+        for name, mine in counter.slices.items()
+        if name not in server.sessions or server.sessions[name].number != mine.session
+    }
+    pairs = (f"::{name}:{NOTHING_CLOSED}" for name in sorted(closed))
+    return f":{NOTHING_CLOSED - bool(closed)}{''.join(pairs)}"
 
 
 def _entry(session: model.Session, label: str) -> str:
@@ -208,6 +228,7 @@ class Stored:
             return
         layout, clock, wall, opened, closed, due = _numbers(fields.pop(":"))
         assert layout == LAYOUT
+        fields.pop(":closed", None)  # only Redis keeps it
         sessions = {}
         for name, field in fields.items():
             *numbers, self.labels[name] = field.split(" ", 5)

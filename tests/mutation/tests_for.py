@@ -1,8 +1,17 @@
-"""Which tests look for a defect, by the place where it is: those that cover it best come first."""
+"""The places that mutants are drawn from, and which tests look for a mutant, in stages.
+
+Only tests that run the mutated statement can notice it. The quickest of them come first, together
+with those that have found other mutants of the file.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import ast
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.mutation.mutants import Mutant
+from tests.mutation.reached import Reached
 
 PLACES = {
     "distkit": "distkit/**/*.py",
@@ -11,75 +20,68 @@ PLACES = {
     "oracle/check": "oracle/check/**/*.py",
     "oracle/conform": "oracle/conform/*.py",
 }
-"""The places that mutants are drawn from, by their names."""
+"""The places, by their names."""
 
 NOT_MUTATED = ("distkit/demo.py", "distkit/__main__.py", "distkit/cli/")
 """Pages that only show things."""
 
-LEFT_OUT = "not defect and not mutant and not no_outage_leaks_a_slot"
-"""Without the tests that plant defects of their own: a mutant can take away the place for one. And
-without those that crash a server again and again in real time: on a loaded machine they fail."""
+RUNS_THE_SCRIPT = "distkit/redis/script.py", 'return (b"EVALSHA"'
+"""The file and the line of Python that stand for every line of the script."""
+
+STAGES_S = (5.0, 60.0)
+"""The tests of all stages but the last take so many seconds together."""
+
+FINDERS = 8
+"""So many tests that found other mutants of the file run first."""
 
 
-class Stage(NamedTuple):
-    """Tests that run together, until the first of them fails; files may be left out of a folder."""
+def stages_of(
+    mutant: Mutant, tree: Path, reached: Reached, finders: Sequence[str] = ()
+) -> list[list[str]]:
+    """The tests that look for a mutant, in stages.
 
-    tests: tuple[str, ...]
-    but: tuple[str, ...] = ()
-
-
-def _in(folder: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"tests/{folder}/test_{name}.py" for name in names)
-
-
-HISTORIES = _in("equivalence", "scenarios", "script", "stateful", "holding", "partitions")
-REPLAYED = _in("equivalence", "reached", "traces", "conformance")
-SLOW = _in("counter", "faults", "interrupts", "scale", "cluster", "demo", "recipe", "signatures")
-OPERATIONS = Stage(("tests/operations",))
-COUNTER = Stage(("tests/counter",), SLOW)
-SPECIFIED = (*_in("ports", "ports_spec", "notation"), *_in("oracle", "spec", "suite", "in_memory"))
-
-STAGES: dict[str, tuple[Stage, ...]] = {
-    "distkit": (Stage(HISTORIES), COUNTER, OPERATIONS, Stage(REPLAYED), Stage(SLOW)),
-    "script": (Stage(HISTORIES[:2]), Stage(HISTORIES[2:]), Stage(REPLAYED), COUNTER, OPERATIONS),
-    "oracle/model": (
-        Stage((*HISTORIES[:1], *SPECIFIED)),
-        Stage((*HISTORIES[1:], *_in("oracle", "reached"))),
-        Stage(REPLAYED),
-        Stage(("tests/oracle",), _in("oracle", "reductions")),
-        Stage(_in("oracle", "reductions")),
-    ),
-    "oracle/check": (
-        Stage(_in("oracle", "search", "suite", "manifest", "spec", "linearizability", "reached")),
-        Stage(("tests/oracle",), _in("oracle", "reductions")),
-        Stage((*_in("oracle", "reductions"), *HISTORIES, *_in("equivalence", "traces"))),
-    ),
-    "oracle/conform": (
-        Stage(SPECIFIED),
-        Stage((*_in("ports", "shrink", "conform_cli"), *_in("equivalence", "conformance"))),
-        Stage(("tests/ports",), ("tests/ports/rust",)),
-    ),
-}
-"""By place, in the order in which they run. All that can tell, but for what takes very long."""
-
-FIRST = {
-    "distkit/metrics/": OPERATIONS,
-    "distkit/inspection.py": OPERATIONS,
-    "distkit/core/inspection.py": OPERATIONS,
-    "distkit/redis/reading.py": OPERATIONS,
-    "distkit/port.py": Stage(_in("ports", "ports_spec", "ports", "ports_fast")),
-    "distkit/holding/": Stage(_in("counter", "holding")),
-    "distkit/core/holding.py": Stage(_in("counter", "holding")),
-    "distkit/partitions/": Stage(_in("counter", "partitions")),
-}
-"""The tests that run before those of the place, by the file or folder that they are about."""
+    Args:
+        mutant: the mutant.
+        tree: where its file is.
+        reached: which tests run which lines.
+        finders: tests that found other mutants of the file, the best first.
+    """
+    tests = _running(mutant, tree, reached)
+    quick = sorted(tests, key=lambda test: (reached.seconds[test], test))
+    stages: list[list[str]] = [[]]
+    for test in quick:
+        if sum(map(reached.seconds.__getitem__, stages[-1])) > _budget(len(stages)):
+            stages.append([])
+        stages[-1].append(test)
+    first = [test for test in finders if test in tests][:FINDERS]
+    stages[0] = [*first, *(test for test in stages[0] if test not in first)]
+    return stages
 
 
-def stages_of(path: str) -> list[Stage]:
-    """The tests that look for a defect of this file, in order."""
-    place = STAGES[place_of(path)]
-    first = [stage for room, stage in FIRST.items() if path.startswith(room)]
-    return [*first, *(stage for stage in place if stage not in first)]
+def _budget(stages: int) -> float:
+    return STAGES_S[stages - 1] if stages <= len(STAGES_S) else float("inf")
+
+
+def _running(mutant: Mutant, tree: Path, reached: Reached) -> set[str]:
+    path, text = mutant.path, (tree / mutant.path).read_text("utf-8")
+    if path.endswith(".lua"):
+        path, words = RUNS_THE_SCRIPT
+        lines = (tree / path).read_text("utf-8").splitlines()
+        return reached.of(path, [at for at, line in enumerate(lines, 1) if words in line])
+    return reached.of(path, statement_at(text, mutant.line))
+
+
+def statement_at(text: str, line: int) -> range:
+    """The lines of the innermost statement that a line belongs to; of a compound one, its head."""
+    found = range(line, line + 1)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.stmt):
+            end = node.end_lineno or node.lineno
+            body: Iterable[ast.stmt] = getattr(node, "body", ())
+            end = min([end, *(max(node.lineno, each.lineno - 1) for each in body)])
+            if node.lineno <= line <= end:
+                found = range(node.lineno, end + 1)
+    return found
 
 
 def place_of(path: str) -> str:

@@ -252,23 +252,6 @@ def test_purge_refuses_while_instances_live(distkit: Distkit, server: RedisServe
     assert not dump(client)
 
 
-def test_commands_name_a_prefix_that_is_divided(distkit: Distkit, server: RedisServer) -> None:
-    """R21: they do not read it, and say so; `purge --force` lets it be divided anew."""
-    client = server.client()
-    with StrictInstanceAwareCounter(client, "parts", partitions=3) as counter:
-        counter.inc("k")
-    for command in ("show", "export", "top"):
-        result = distkit(command, prefix="parts")
-        assert result.exit_code != 0
-        assert "divided into 3 partitions" in result.stderr
-    assert "divided into 3 partitions" in distkit("doctor", prefix="parts").stdout
-    refused = distkit("purge", "--yes", prefix="parts")
-    assert refused.exit_code == 1
-    assert "end the programs that use it, then give --force" in refused.stderr
-    assert distkit("purge", "--yes", "--force", prefix="parts").exit_code == 0
-    assert StrictInstanceAwareCounter(client, "parts", partitions=5).inc("k") == (1, 1)
-
-
 def test_purge_says_when_the_live_may_be_dead(distkit: Distkit, server: RedisServer) -> None:
     """R19: they all died an hour ago, and had promised to be heard: time stands still since."""
     was_out_of_reach(server.client())

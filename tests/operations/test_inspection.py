@@ -18,6 +18,7 @@ import redis.asyncio
 
 import distkit.asyncio
 from distkit import StrictInstanceAwareCounter
+from distkit.core import inspection as parse
 from distkit.errors import InvalidKeyError, LayoutError
 from distkit.inspection import PrefixInfo, inspect, inspect_async, pages
 from distkit.redis import reading
@@ -357,3 +358,50 @@ def test_the_example_of_the_readme_runs_as_pasted(
     StrictInstanceAwareCounter(newest_server.client(), "my_app").inc("k", 5)
     exec(example.replace("redis.Redis()", here), {})
     assert re.fullmatch(r"k 5 \['.*'\]\n", capsys.readouterr().out)
+
+
+# --- What cannot be parsed -----------------------------------------------------------------------
+
+NOW = parse.Clock(2_000, 2_000)
+PARSED: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "a slice": ("5 0 7 1 0 0 0 0", lambda text: parse.slice_of("a", text, 0, None)),
+    "the session of a slice": ("5 0 7 1 0 0 0 0", parse.session_in),
+    "a session": ("2000 1000 1 0 7", lambda text: parse.instance_of("a", text, 0)),
+    "the head of a counter": (
+        "1 0 0 5 2000 0", lambda text: parse.counter_of("k", text, 1, None, {}, NOW)
+    ),
+}  # fmt: skip
+UNREADABLE: dict[str, Callable[[str], str]] = {
+    "a number is missing": lambda text: text.rpartition(" ")[0],
+    "nothing is there": lambda _: "",
+    "a word": lambda text: text.rpartition(" ")[0] + " x",
+    "a fraction": lambda text: text + ".5",
+    "two spaces": lambda text: text.replace(" ", "  ", 1),
+}
+
+
+@pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("kind", PARSED)
+def test_a_field_that_is_not_so_many_numbers_is_unreadable(
+    kind: str, damage: Callable[[str], str]
+) -> None:
+    good, read = PARSED[kind]
+    read(good)
+    with pytest.raises(parse.Unreadable):
+        read(damage(good))
+
+
+@pytest.mark.parametrize("kind", ["a slice", "the session of a slice", "the head of a counter"])
+def test_a_number_too_many_is_unreadable(kind: str) -> None:
+    """After the numbers of a session comes its label, so there is nothing too many there."""
+    good, read = PARSED[kind]
+    with pytest.raises(parse.Unreadable):
+        read(good + " 0")
+
+
+def test_a_prefix_of_which_nothing_is_there_has_a_clock_that_never_stood() -> None:
+    """R3: the next request would find the server's wall clock."""
+    clock = parse.clock_of("p", None, 7)
+    assert (clock.wall_ms, clock.now_ms) == (7, 7)
+    assert (clock.last_wall_ms, clock.due_ms, clock.outage_ms) == (None, None, 0)
+    assert (clock.opened, clock.closed) == (0, 0)

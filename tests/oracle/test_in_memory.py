@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 import time
+from collections.abc import Callable
 from typing import Any
 
 import fakeredis
@@ -80,6 +81,31 @@ def test_it_answers_as_production_does(history: list[tuple[int, int, tuple[Any, 
         server.advance(wait)
         mine, right = (_answer(counter, name, tuple(args)) for counter in pairs[who])
         assert mine == right, name
+
+
+@pytest.mark.parametrize("counts_by", [(), (3,)], ids=["by default", "by 3"])
+@pytest.mark.parametrize("name", model.METHODS)
+def test_each_method_answers_as_production_does(name: str, counts_by: tuple[int, ...]) -> None:
+    """Each at least once, with and without its count, which chance may leave out."""
+    method = model.METHODS[name]
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    server = InMemoryServer()
+    made: tuple[Callable[[], Any], ...] = (
+        lambda: InMemoryCounter(server, "p"),
+        lambda: StrictInstanceAwareCounter(client, "p"),
+    )
+    answers = []
+    for make in made:
+        other, counter = make(), make()
+        other.inc("k", 10)
+        counter.set_on_instance("k", 5)
+        condition = (lt(100),) if method.is_conditional else ()
+        try:
+            answer: Any = getattr(counter, name)("k", *condition, *counts_by)
+        except TypeError:  # it takes no count, or has no default for one
+            answer = "TypeError"
+        answers.append((answer, counter.get("k"), other.get("k")))
+    assert answers[0] == answers[1]
 
 
 def test_an_instance_that_leaves_takes_its_slices_along() -> None:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from oracle.check.call_kinds import KINDS
+from oracle.check.search import explore
 from oracle.check.state import Bounds
 from oracle.check.suite import (
     FEATURES,
@@ -148,3 +149,11 @@ def test_a_suite_goes_with_no_bounds_of_its_own() -> None:
     result = _run("--ticks", "1")
     assert result.exit_code == 2
     assert "--suite goes with" in result.output
+
+
+def test_the_smallest_world_weighs_about_ten_states() -> None:
+    """Two instances and one call of one kind; and each instance from the fourth on weighs 1 more,
+    because it can act in many more orders."""
+    assert weight(()) == pytest.approx(1.0)
+    explored = explore(world_of(()))
+    assert 3 < explored.states < 300

@@ -93,3 +93,51 @@ def test_it_ends_although_nothing_gets_plainer() -> None:
     lines = tuple(call("A", "inc", f"key {n}", n * 40_000, count=n) for n in range(60))
     shrink(History(30_000, lines), sometimes)
     assert plays <= MOST_PLAYS
+
+
+def test_a_fault_comes_as_early_as_it_can_and_is_said_plainly() -> None:
+    def wrong(fault: str, least: int) -> Callable[[list[Line]], bool]:
+        return lambda lines: int(lines[-1].get(fault) or 0) >= least
+
+    for fault, least, found in (
+        ("refuse", 1, {"refuse": 1}), ("refuse", 2, {"refuse": 2}),
+        ("give_up_from", 2, {"give_up_from": 2}), ("copy", 1, {"copy": 1}),
+    ):  # fmt: skip
+        line = call("A", "inc", "k", 0, count=1, **{fault: 4})
+        (short,) = shrink(History(30_000, (line,)), failing(wrong(fault, least))).lines
+        assert {name: short[name] for name in short if name in found} == found
+
+
+def test_instances_become_one_where_that_makes_no_difference() -> None:
+    def first_alone(lines: list[Line]) -> bool:
+        first, *others = [line["instance"] for line in lines]
+        return len(others) == 5 and first not in others
+
+    lines = [call(name, "get", "k", 0) for name in "ABCDEF"]
+    short = shrink(History(30_000, tuple(lines)), failing(first_alone))
+    assert [line["instance"] for line in short.lines] == [*"ABBBBB"]
+
+
+def test_many_keys_are_numbered_in_the_order_of_their_names_if_that_fails_too() -> None:
+    def five(lines: list[Line]) -> bool:
+        return len({line["key"] for line in lines}) == 5
+
+    def five_out_of_order(lines: list[Line]) -> bool:
+        keys = [line["key"] for line in lines]
+        return five(lines) and keys != sorted(keys)
+
+    lines = tuple(call("A", "get", key, 0) for key in ("pear", "fig", "nut", "lime", "kiwi"))
+    in_order = ["k2", "k1", "k5", "k4", "k3"]  # pear was called k before
+    for wrong in (five, five_out_of_order):
+        short = shrink(History(30_000, lines), failing(wrong))
+        assert [line["key"] for line in short.lines] == in_order
+
+
+def test_many_keys_are_else_numbered_as_they_come() -> None:
+    def wrong(lines: list[Line]) -> bool:
+        keys = [line["key"] for line in lines]
+        return len({*keys}) == 5 and keys[0] != "k2"
+
+    lines = tuple(call("A", "get", key, 0) for key in ("pear", "fig", "nut", "lime", "kiwi"))
+    short = shrink(History(30_000, lines), failing(wrong))
+    assert [line["key"] for line in short.lines] == ["k1", "k2", "k3", "k4", "k5"]
