@@ -76,6 +76,7 @@ NEEDS_MORE = {
     "a closing does not say whose session it was",  # the next request shows it
     "of several closings only the last is looked at",
     "closings are believed after the stamp was renewed without them",
+    "a search of a few knows the earliest expiry of all",
 }
 """Defects that these worlds cannot show. They have two instances, small counts that are not
 negative, at most two steps in a request, and no condition but "is 0"."""
