@@ -76,6 +76,9 @@ NEEDS_MORE = {
     "a closing does not say whose session it was",  # the next request shows it
     "of several closings only the last is looked at",
     "closings are believed after the stamp was renewed without them",
+    "a search of a few knows the earliest expiry of all",
+    "whoever was just removed is one of the others",
+    "the caller is one of the others",
 }
 """Defects that these worlds cannot show. They have two instances, small counts that are not
 negative, at most two steps in a request, and no condition but "is 0"."""

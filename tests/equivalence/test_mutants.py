@@ -1,8 +1,8 @@
 """The suite can fail: it finds each defect of `mutants.py` when it is planted in the script.
 
 A named history finds it, which takes no luck, and so does the state machine alone, within the
-default number of examples. One defect shows only with thousands of instances and has a test of its
-own.
+default number of examples, but for one. Another shows only with thousands of instances and has a
+test of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ for_five = [mutant for mutant in MUTANTS if mutant.name != NEEDS_A_CROWD]
 """The defects that a few instances can show."""
 
 mutants = pytest.mark.parametrize("mutant", for_five, ids=lambda m: m.name)
+
+NEEDS_A_HISTORY = {"closings are believed after the stamp was renewed without them"}
+"""Defects that the state machine does not find by itself: `instances` alone has to fall back just
+after a search of all, and the next search has to come from somebody who has joined since."""
+
+hunted = pytest.mark.parametrize(
+    "mutant", [m for m in for_five if m.name not in NEEDS_A_HISTORY], ids=lambda m: m.name
+)
 
 
 def _fails(mutant: Mutant) -> list[str]:
@@ -48,7 +56,7 @@ def test_a_crowd_finds_the_unbounded_list() -> None:
         a_crowd_dies(fake_backend().client, script)
 
 
-@mutants
+@hunted
 def test_the_stateful_machine_finds_the_defect(newest_server: RedisServer, mutant: Mutant) -> None:
     backend = real_backend(newest_server)
     machine = machine_on(lambda: backend, mutant.script())
