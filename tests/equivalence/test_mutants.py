@@ -1,7 +1,7 @@
 """The suite can fail: it finds each defect of `mutants.py` when it is planted in the script.
 
 A named history finds it, which takes no luck, and so does the state machine alone, within the
-default number of examples, but for one. Another shows only with thousands of instances and has a
+default number of examples, but for two. Another shows only with thousands of instances and has a
 test of its own.
 """
 
@@ -24,9 +24,13 @@ for_five = [mutant for mutant in MUTANTS if mutant.name != NEEDS_A_CROWD]
 
 mutants = pytest.mark.parametrize("mutant", for_five, ids=lambda m: m.name)
 
-NEEDS_A_HISTORY = {"closings are believed after the stamp was renewed without them"}
-"""Defects that the state machine does not find by itself: `instances` alone has to fall back just
-after a search of all, and the next search has to come from somebody who has joined since."""
+NEEDS_A_HISTORY = {
+    "closings are believed after the stamp was renewed without them",
+    "a request of an earlier life is taken for this open",
+}
+"""Defects that the state machine does not find by itself, or not each time. The first takes
+`instances` alone that fall back just after a search of all, and a search by somebody who has joined
+since. The second takes two lives whose numbers meet."""
 
 hunted = pytest.mark.parametrize(
     "mutant", [m for m in for_five if m.name not in NEEDS_A_HISTORY], ids=lambda m: m.name
