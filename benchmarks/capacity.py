@@ -77,8 +77,8 @@ def measure(bench: Bench) -> Constants:
     idle = scene.counter_on(client)
     beat = bench.cost(idle.heartbeat)
     opens = _opens(bench, 20_000)
-    departure = _first_calls(bench, 2_000, noticing=_leaves) - _first_calls(bench, 2_000, _stays)
-    short, long = (_first_calls(bench, some, noticing=_dies) for some in (1_000, 21_000))
+    departure = _first_calls(bench, 2_000, after=_leaves) - _first_calls(bench, 2_000, after=_stays)
+    short, long = (_first_calls(bench, some, after=_dies) for some in (1_000, 21_000))
     client.flushall()
     return Constants(
         call,
@@ -115,7 +115,7 @@ def _leaves(counter: StrictInstanceAwareCounter, bench: Bench) -> None:
 
 
 def _dies(counter: StrictInstanceAwareCounter, bench: Bench) -> None:
-    """A lease ends: what the counter knows of the earliest one is set to now."""
+    """A lease ends: the counter's earliest expiry is set to long ago."""
     name = f"distkit:{{{driver_of(counter).space.prefix}}}:counter:k"
     head: Any = bench.client.hget(name, ":")
     layout, epoch, high, low, _, closed = head.decode().split()
@@ -123,7 +123,7 @@ def _dies(counter: StrictInstanceAwareCounter, bench: Bench) -> None:
 
 
 def _first_calls(
-    bench: Bench, slices: int, noticing: Callable[[StrictInstanceAwareCounter, Bench], None]
+    bench: Bench, slices: int, after: Callable[[StrictInstanceAwareCounter, Bench], None]
 ) -> float:
     """What a call takes, on a counter with so many slices, that is the first since somebody has
     left, or since a lease has ended."""
@@ -132,7 +132,7 @@ def _first_calls(
     prefix = driver_of(member).space.prefix
     found = []
     for _ in range(40 * REPEATS):
-        noticing(scene.counter_on(bench.client, prefix), bench)
+        after(scene.counter_on(bench.client, prefix), bench)
         before = bench.cpu_us()
         member.inc("k")
         found.append(bench.cpu_us() - before)

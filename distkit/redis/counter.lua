@@ -363,7 +363,9 @@ local function rare()
     local function take(name, slice)
       if slice and not slices[name] then
         slices[name] = slice
-        names[#names + 1] = name ~= HEAD and name ~= me and name or nil
+        if name ~= HEAD and name ~= me then
+          names[#names + 1] = name
+        end
       end
     end
     if suspects then

@@ -119,5 +119,6 @@ def test_a_defect_shows_in_an_explored_world(newest_server: RedisServer, mutant:
     """The comparison can fail: it does with a defect planted in the script."""
     asked = [each for bounds in (SMALL, *WORLDS.values()) for each in _asked(bounds)]
     random.Random(SEED).shuffle(asked)  # in random order, most defects show soon
+    script = mutant.script()
     with pytest.raises(AssertionError):
-        compare(newest_server.client(), asked, mutant.script())
+        compare(newest_server.client(), asked, script)

@@ -53,8 +53,9 @@ def test_production_plays_the_trace_of_a_broken_protocol(backend: Backend, name:
 @pytest.mark.parametrize("name", SAME_DEFECT)
 def test_a_script_with_the_same_defect_differs(name: str) -> None:
     (mutant,) = (mutant for mutant in MUTANTS if mutant.name == SAME_DEFECT[name])
+    player = Player(_found(name), fake_backend(), mutant.script())
     with pytest.raises(AssertionError):
-        Player(_found(name), fake_backend(), mutant.script()).play()
+        player.play()
 
 
 @pytest.mark.parametrize("name", BROKEN)
